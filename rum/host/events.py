@@ -1,0 +1,48 @@
+"""What the host's work reports while it goes on: the closed set between those who do and those who show.
+
+Nothing below the command line prints; it calls `Emit` with one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rum.protocol import LogEvent
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of a command: `status` is "started", "done", "skipped" or "failed"; the duration is set at its end."""
+
+    name: str
+    status: str
+    duration_ms: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence that the user should see: what was chosen, what is slower, what to do next."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class ConsoleLine:
+    """A line of the guest's serial console."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """A run event or run result as the agent sent it (docs/protocol.md); `replayed`: from before this command."""
+
+    message: Mapping[str, object]
+    replayed: bool = False
+
+
+Event = Phase | Notice | ConsoleLine | RunEvent | LogEvent
+Emit = Callable[[Event], None]

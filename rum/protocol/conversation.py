@@ -1,0 +1,58 @@
+"""One connection after the handshake, seen from either end: frames checked against the phases. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rum.protocol.errors import LocalProtocolError, RemoteProtocolError
+from rum.protocol.frames import Frame, FrameDecoder, Kind, encode_frame
+from rum.protocol.messages import Message, encode_message, parse_message
+from rum.protocol.phases import Phase, Role, next_phase
+
+
+class Received(NamedTuple):
+    """A frame from the peer that was allowed where it came; `message` is set for MESSAGE frames."""
+
+    frame: Frame
+    message: Message | None
+
+
+class Conversation:
+    """Both ends keep one. `send_*` return the bytes to send, `received` yields what arrived."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+        self._peer = Role.HOST if role is Role.AGENT else Role.AGENT
+        self._decoder = FrameDecoder()
+        self.phase = Phase.WELCOME
+
+    def feed(self, data: bytes) -> None:
+        """Take what was read from the stream."""
+        self._decoder.feed(data)
+
+    def received(self) -> Iterator[Received]:
+        """Every whole frame so far. Raises RemoteProtocolError at the first that is broken or out of turn."""
+        while (frame := self._decoder.maybe_next_frame()) is not None:
+            message = parse_message(frame.payload) if frame.kind is Kind.MESSAGE else None
+            self._advance(self._peer, frame.kind, message)
+            yield Received(frame, message)
+
+    def send_message(self, message: Message) -> bytes:
+        """The bytes of a message. Raises LocalProtocolError where it is out of turn."""
+        self._advance(self._role, Kind.MESSAGE, message)
+        return encode_message(message)
+
+    def send_frame(self, kind: Kind, payload: bytes) -> bytes:
+        """The bytes of another frame. Raises LocalProtocolError where it is out of turn."""
+        self._advance(self._role, kind, None)
+        return encode_frame(kind, payload)
+
+    def _advance(self, sender: Role, kind: Kind, message: Message | None) -> None:
+        message_type = None if message is None else message["type"]
+        after = next_phase(self.phase, sender, kind, message_type)
+        if after is None:
+            what = message_type or kind.name
+            sentence = f"the {sender.value} sent {what!r} in phase {self.phase.value}"
+            raise LocalProtocolError(sentence) if sender is self._role else RemoteProtocolError(sentence)
+        self.phase = after
