@@ -1,0 +1,1 @@
+"""The guest daemon: standard library only, one thread, one selectors loop."""

@@ -1,0 +1,137 @@
+"""What holds a process and everything it starts, so that all of it can be stopped.
+
+In a guest each script has a cgroup below the agent's own (the unit has Delegate=yes), which nothing escapes. Elsewhere
+it is the session the script leads, which setsid(2) escapes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import NamedTuple
+
+from rum.agent.settings import Settings
+
+CGROUP_ROOT = "/sys/fs/cgroup"
+
+
+class Cgroup:
+    """A cgroup v2 directory (cgroups(7))."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def prepare(self) -> None:
+        """Make the cgroup. Raises OSError."""
+        os.makedirs(self._path, exist_ok=True)
+
+    def enter(self) -> None:
+        """Move the calling process in; for the child, before it executes anything."""
+        with open(os.path.join(self._path, "cgroup.procs"), "w", encoding="ascii") as file:
+            file.write("0")
+
+    def pids(self) -> list[int]:
+        """Every process inside, also those in cgroups that it made itself."""
+        found: list[int] = []
+        for directory, _, _ in os.walk(self._path):
+            with contextlib.suppress(OSError), open(os.path.join(directory, "cgroup.procs"), encoding="ascii") as file:
+                found += [int(line) for line in file]
+        return found
+
+    def remove(self) -> None:
+        """Remove the cgroup if nothing lives in it any more."""
+        for directory, _, _ in os.walk(self._path, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
+
+
+class Session:
+    """The session of a process, remembered in a file so that a restarted agent can find it (setsid(2))."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def prepare(self) -> None:
+        """Nothing to make: the child makes its session."""
+
+    def enter(self) -> None:
+        """Write down the calling process, which leads its session, with its start time: pids are used again."""
+        pid = os.getpid()
+        with open(self._file, "w", encoding="ascii") as file:
+            file.write(f"{pid} {process_stat(pid).start_time}")
+
+    def pids(self) -> list[int]:
+        """Every process of the session, none where the leader's pid now belongs to somebody else."""
+        try:
+            with open(self._file, encoding="ascii") as file:
+                session, started = map(int, file.read().split())
+        except (OSError, ValueError):
+            return []
+        with contextlib.suppress(OSError):
+            if process_stat(session).start_time != started:
+                return []
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if in_session(pid, session)]
+
+    def remove(self) -> None:
+        """Forget the session."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._file)
+
+
+class Stat(NamedTuple):
+    """Fields of /proc/PID/stat (proc(5)); the start time is in clock ticks since boot."""
+
+    state: bytes
+    session: int
+    start_time: int
+
+
+def process_stat(pid: int) -> Stat:
+    """The process's fields. Raises OSError where it is gone."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        after_name = file.read().rpartition(b")")[2].split()
+    return Stat(after_name[0], int(after_name[3]), int(after_name[19]))
+
+
+def in_session(pid: int, session: int) -> bool:
+    """Whether the process is in the session and not a zombie of it."""
+    try:
+        stat = process_stat(pid)
+    except OSError:
+        return False
+    return stat.session == session and stat.state not in (b"Z", b"X")
+
+
+def own_cgroup(settings: Settings) -> str | None:
+    """The agent's cgroup where scripts can have cgroups below it, else None."""
+    if not (settings.in_guest and settings.has_systemd):
+        return None
+    with open("/proc/self/cgroup", encoding="ascii") as file:
+        unified = [line.strip()[3:] for line in file if line.startswith("0::")]
+    path = CGROUP_ROOT + unified[0] if unified else ""
+    return path if path and os.access(os.path.join(path, "cgroup.procs"), os.W_OK) else None
+
+
+def contain(settings: Settings, session_file: str, label: str) -> Cgroup | Session:
+    """What to hold the process with that has this label."""
+    base = own_cgroup(settings)
+    return Cgroup(os.path.join(base, label)) if base else Session(session_file)
+
+
+def send_signal(held: Cgroup | Session, number: int) -> bool:
+    """Signal every process inside; whether there was any."""
+    pids = held.pids()
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return bool(pids)
+
+
+def kill_now(held: Cgroup | Session, *, within_s: float = 2.0) -> None:
+    """Kill every process inside and wait until they are gone: again and again, since they may be forking."""
+    deadline = time.monotonic() + within_s
+    while send_signal(held, signal.SIGKILL) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    held.remove()

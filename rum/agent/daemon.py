@@ -1,0 +1,205 @@
+"""The agent: what it starts with, what it runs, and the order in which it stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import Callable
+
+from rum.agent import durable
+from rum.agent.cache import CachedScript, ScriptCache, in_order
+from rum.agent.connection import Connection
+from rum.agent.exec import Exec, ExecRequest
+from rum.agent.ledger import Ledger
+from rum.agent.listener import accept_from
+from rum.agent.loop import READ, Loop, Timer
+from rum.agent.plan import Plan, changed_scripts, make_plan
+from rum.agent.pump import adopt_fifos
+from rum.agent.record import Readable, StoredRecord
+from rum.agent.recovery import close_interrupted_runs, new_run_id, prune_runs, run_ids
+from rum.agent.run import Guest, Order, Run
+from rum.agent.settings import Settings
+from rum.agent.waits import release_network_wait
+from rum.protocol.errors import ErrorCode, RequestError
+from rum.protocol.limits import RECORDS_KEPT, UNAUTHENTICATED_MAX
+from rum.protocol.messages import Message, welcome
+from rum.protocol.results import ProvisionResult
+from rum.protocol.scripts import Mode, ProvisionScript, RunOn
+
+LAST_WORDS_S = 2.0
+"""How long clients may take to read the end of a run that a shutdown has interrupted."""
+
+ServeRequest = Callable[["Daemon", Connection, Message], None]
+
+
+class Daemon:
+    """One agent. Its public methods are what `rum.agent.methods` needs; everything else follows from the loop."""
+
+    def __init__(self, settings: Settings, key: bytes, version: str, serve_request: ServeRequest) -> None:
+        self.settings = settings
+        self.version = version
+        self.boot_id = settings.boot_id()
+        self.loop = Loop()
+        durable.make_dirs(settings.state_dir)
+        durable.make_dirs(settings.runs_dir)
+        self.ledger = Ledger(settings, self.boot_id)
+        self.cache = ScriptCache(settings)
+        self.run: Run | None = None
+        self._guest = Guest(self.loop, settings, self.boot_id, self.cache, self.ledger)
+        self._key = key
+        self._serve_request = serve_request
+        self._latest: Run | None = None
+        self._connections: list[Connection] = []
+        self._commands: dict[Connection, Exec] = {}
+        self._stopping = False
+        self._last_words: Timer | None = None
+        close_interrupted_runs(settings, self.ledger, self.cache)
+        adopt_fifos(self.loop, settings.fifo_dir)
+
+    def serve(self, listener: socket.socket) -> None:
+        """Serve until SIGTERM or SIGINT. Boot scripts run by themselves once clients could watch them."""
+        accept_from(self.loop, listener, self._accept)
+        self._stop_on_signals()
+        release_network_wait(self.settings)
+        self._run_boot_scripts()
+        self.loop.run()
+        listener.close()
+
+    def provision(self, mode: Mode, scripts: list[ProvisionScript]) -> Run | ProvisionResult:
+        """The run that does it, also one that goes on already, or the result where nothing has to run.
+
+        Raises RequestError: busy with another run, or what was sent could not be stored.
+        """
+        order = Order(mode, [CachedScript.of(script) for script in scripts])
+        if self.run and self.run.order == order and not self._stopping:
+            return self.run
+        if self.run or self._stopping:
+            raise RequestError(ErrorCode.BUSY, "another run goes on; attach to it, and ask again when it has ended")
+        try:
+            self.cache.replace(scripts) if mode is Mode.AUTO else self.cache.merge(scripts)
+            plan = make_plan(mode, order.scripts, self.ledger)
+            return self._begin(order, plan, trigger="host") if plan.run else self._nothing_to_run(order, plan)
+        except OSError as exc:
+            raise RequestError(ErrorCode.INTERNAL, f"the guest cannot store the scripts: {exc.strerror}") from exc
+
+    def record(self, run_id: str | None) -> Readable:
+        """The record of that run, None for the latest. Raises RequestError where there is none."""
+        if self._latest and run_id in (None, self._latest.run_id):
+            return self._latest.record
+        ids = run_ids(self.settings)
+        if run_id is None and not ids:
+            raise RequestError(ErrorCode.NOT_FOUND, "nothing has run in this guest yet")
+        wanted = run_id or ids[-1]
+        if wanted not in ids:
+            raise RequestError(
+                ErrorCode.NOT_FOUND, f"there is no run {wanted[:80]!r}; the last {RECORDS_KEPT} are kept"
+            )
+        try:
+            record = StoredRecord(os.path.join(self.settings.runs_dir, wanted))
+        except (OSError, ValueError) as exc:
+            raise RequestError(ErrorCode.NOT_FOUND, f"the record of run {wanted} cannot be read: {exc}") from exc
+        return record
+
+    def is_latest(self, record: Readable) -> bool:
+        """Whether the daemon itself keeps this record open."""
+        return self._latest is not None and self._latest.record is record
+
+    def cancel(self, run_id: str | None) -> bool:
+        """Stop the run, None for whichever goes on; whether there was one to stop."""
+        if self.run is None or run_id not in (None, self.run.run_id):
+            return False
+        self.run.stop("cancelled")
+        return True
+
+    def start_command(self, connection: Connection, request: ExecRequest) -> None:
+        """Run a command for this client."""
+        command = Exec(self.loop, self.settings, connection, request)
+        self._commands[connection] = command
+        command.start()
+
+    def _run_boot_scripts(self) -> None:
+        boot_scripts = [script for script in self.cache.scripts if script.run_on is RunOn.BOOT]
+        if self.ledger.system_provisioned and boot_scripts and not self.ledger.boot_tried:
+            skipped = [script.name for script in self.cache.scripts if script.run_on is RunOn.SYSTEM]
+            self._begin(Order(Mode.AUTO, self.cache.scripts), Plan(boot_scripts, skipped), trigger="boot")
+
+    def _begin(self, order: Order, plan: Plan, *, trigger: str) -> Run:
+        prune_runs(self.settings, keep=RECORDS_KEPT - 1)
+        run = Run(self._guest, new_run_id(self.settings), order, plan, trigger=trigger)
+        if self._latest:
+            self._latest.record.retire()
+        self.run = self._latest = run
+        run.on_end = self._run_ended
+        run.begin()
+        return run
+
+    def _run_ended(self) -> None:
+        self.run = None
+        if self._stopping:
+            self._stop_when_idle()
+
+    def _nothing_to_run(self, order: Order, plan: Plan) -> ProvisionResult:
+        first_boot = not self.ledger.system_provisioned
+        if first_boot and order.mode is Mode.AUTO:
+            # A System script would have been planned, so there is none.
+            self.ledger.write_sentinel(self.settings.vm_id, None)
+        return ProvisionResult(
+            success=True,
+            first_boot=first_boot,
+            skipped=plan.skipped,
+            changed=changed_scripts(in_order(self.cache.scripts), self.ledger),
+            system_provisioned=self.ledger.system_provisioned,
+        )
+
+    def _accept(self, sock: socket.socket) -> None:
+        strangers = [connection for connection in self._connections if not connection.authenticated]
+        if len(strangers) >= UNAUTHENTICATED_MAX:
+            strangers[0].close()
+        greeting = welcome(self.version, self.boot_id, self.settings.vm_id)
+        connection = Connection(self.loop, sock, self._key, greeting, self._request, self._gone)
+        if not connection.closed:
+            self._connections.append(connection)
+
+    def _request(self, connection: Connection, request: Message) -> None:
+        self._serve_request(self, connection, request)
+
+    def _gone(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
+        command = self._commands.pop(connection, None)
+        if command:
+            command.client_gone()
+        if self._stopping:
+            self._stop_when_idle()
+
+    def _stop_on_signals(self) -> None:
+        reader, writer = socket.socketpair()
+        for end in (reader, writer):
+            end.setblocking(False)
+        self._signal_pipe = (reader, writer)
+        signal.set_wakeup_fd(writer.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: None)
+        self.loop.watch(reader.fileno(), lambda _events: self._stop()).want(READ)
+
+    def _stop(self) -> None:
+        self._signal_pipe[0].recv(16)
+        if self._stopping:
+            return
+        self._stopping = True
+        for command in list(self._commands.values()):
+            command.client_gone()
+        if self.run:
+            self.run.stop("interrupted")
+        else:
+            self._stop_when_idle()
+
+    def _stop_when_idle(self) -> None:
+        """Stop once the clients have read how it ended, or have had the time to."""
+        if self.run:
+            return
+        if not any(connection.authenticated for connection in self._connections):
+            self.loop.stop()
+        elif not self._last_words:
+            self._last_words = self.loop.call_later(LAST_WORDS_S, self.loop.stop)

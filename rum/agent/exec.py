@@ -1,0 +1,243 @@
+"""The `exec` method: one command for one client, which feeds it, reads it and takes it down when it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import secrets
+import struct
+import termios
+from dataclasses import dataclass
+from typing import Callable
+
+from rum.agent.connection import Connection
+from rum.agent.containment import contain
+from rum.agent.loop import WRITE, Loop
+from rum.agent.output import Gatherer
+from rum.agent.process import Ending, Process
+from rum.agent.pump import Pump, open_fifo
+from rum.agent.settings import Settings
+from rum.agent.spawn import Command, StartError, spawn
+from rum.protocol.conversation import Received
+from rum.protocol.fields import (
+    get_bool,
+    get_env,
+    get_int,
+    get_object,
+    get_optional_str,
+    get_seconds,
+    get_str_list,
+    no_nul,
+)
+from rum.protocol.frames import Kind
+from rum.protocol.messages import Message
+
+BACKLOG_MAX = 64 * 1024
+"""Output that may wait for the client in memory; what is more stays in the pipe and makes the command wait."""
+
+STDIN_MAX = 256 * 1024
+"""Input that may wait for the command in memory; what is more stays in the client's socket."""
+
+
+@dataclass(frozen=True)
+class ExecRequest:
+    """The parameters of an `exec`. `size` is rows and columns of its terminal, None for pipes."""
+
+    command: Command
+    timeout_s: float | None
+    stdin: bool
+    size: tuple[int, int] | None
+
+    @staticmethod
+    def parse(params: Message) -> ExecRequest:
+        """Raises ValueError."""
+        argv = [no_nul("argv", argument) for argument in get_str_list(params, "argv")]
+        if not argv or not argv[0]:
+            raise ValueError("argv must name a command")
+        terminal = params.get("tty") is not None
+        command = Command(
+            argv=argv,
+            env=get_env(params, "env"),
+            cwd=no_nul("cwd", get_optional_str(params, "cwd") or "/"),
+            user=get_optional_str(params, "user"),
+            terminal=terminal,
+        )
+        size = parse_size(get_object(params, "tty")) if terminal else None
+        return ExecRequest(command, get_seconds(params, "timeout_s"), get_bool(params, "stdin", default=False), size)
+
+
+def parse_size(message: Message) -> tuple[int, int]:
+    """Rows and columns. Raises ValueError."""
+    return get_int(message, "rows", low=1, high=65535), get_int(message, "cols", low=1, high=65535)
+
+
+class Stdin:
+    """The command's input: bounded, written as fast as the command reads it."""
+
+    def __init__(self, loop: Loop, fd: int, on_room: Callable[[bool], None]) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._watch = loop.watch(fd, lambda _events: self._write())
+        self._on_room = on_room
+        self._pending = bytearray()
+        self._ending = False
+        self._closed = False
+
+    def take(self, data: bytes) -> None:
+        """Pass on these bytes; none is the end."""
+        if self._closed:
+            return
+        self._pending += data
+        self._ending = self._ending or not data
+        self._write()
+
+    def close(self) -> None:
+        """The end; what is pending is dropped. May be called again."""
+        if not self._closed:
+            self._closed = True
+            self._watch.want(0)
+            os.close(self._fd)
+            self._on_room(True)
+
+    def _write(self) -> None:
+        try:
+            while self._pending:
+                del self._pending[: os.write(self._fd, self._pending)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            # The command does not want any more of it, which is its right.
+            self.close()
+            return
+        if self._ending and not self._pending:
+            self.close()
+            return
+        self._watch.want(WRITE if self._pending else 0)
+        self._on_room(len(self._pending) < STDIN_MAX)
+
+
+class Exec:
+    """One command from start to result. Raises RequestError from the constructor where it cannot even be tried."""
+
+    def __init__(self, loop: Loop, settings: Settings, connection: Connection, request: ExecRequest) -> None:
+        self._loop = loop
+        self._connection = connection
+        self._request = request
+        self._gatherer = Gatherer(loop, self._send)
+        self._pumps: list[Pump] = []
+        self._stdin: Stdin | None = None
+        self._terminal: int | None = None
+        self._process: Process | None = None
+        label = f"exec-{secrets.token_hex(6)}"
+        os.makedirs(settings.fifo_dir, mode=0o700, exist_ok=True)
+        self._prefix = os.path.join(settings.fifo_dir, label)
+        self._held = contain(settings, self._prefix + ".session", label)
+        connection.on_frame = self._take
+        connection.on_drained = self._drained
+
+    def start(self) -> None:
+        """Start the command; where it cannot be started that is its result, with the reason on STDERR."""
+        child_ends: list[int] = []
+        try:
+            self._held.prepare()
+            child_ends = self._open_terminal() if self._request.size else self._open_pipes()
+            child = spawn(self._request.command, (child_ends[0], child_ends[1], child_ends[-1]), self._held.enter)
+        except StartError as exc:
+            self._cannot_start(exc)
+            return
+        except OSError as exc:
+            self._cannot_start(StartError(126, f"cannot start: {exc}"))
+            return
+        finally:
+            for descriptor in child_ends:
+                os.close(descriptor)
+        self._process = Process(self._loop, child, self._held, self._pumps, self._ended)
+        self._process.limit(self._request.timeout_s)
+
+    def client_gone(self) -> None:
+        """Nobody is left to run it for."""
+        for pump in self._pumps:
+            pump.detach()
+        if self._process:
+            self._process.stop()
+
+    def _open_pipes(self) -> list[int]:
+        if self._request.stdin:
+            child_stdin, our_end = os.pipe2(os.O_CLOEXEC)
+            self._stdin = Stdin(self._loop, our_end, self._connection.read_more)
+        else:
+            child_stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return [child_stdin, self._open_output(Kind.STDOUT), self._open_output(Kind.STDERR)]
+
+    def _open_output(self, kind: Kind) -> int:
+        path = f"{self._prefix}.{kind.name.lower()}"
+        pump, writer = open_fifo(self._loop, path)
+        self._add_pump(pump, kind)
+        if self._request.command.user is not None:
+            # The command may open /dev/stdout by name, which asks for permission anew.
+            with contextlib.suppress(OSError):
+                os.chmod(path, 0o666)
+        return writer
+
+    def _open_terminal(self) -> list[int]:
+        ours, child_end = pty.openpty()
+        self._terminal = ours
+        self._set_size(self._request.size or (24, 80))
+        self._add_pump(Pump(self._loop, os.dup(ours)), Kind.STDOUT)
+        self._stdin = Stdin(self._loop, os.dup(ours), self._connection.read_more)
+        return [child_end]
+
+    def _add_pump(self, pump: Pump, kind: Kind) -> None:
+        pump.on_data = lambda data: self._gatherer.take(kind, data)
+        self._pumps.append(pump)
+
+    def _set_size(self, size: tuple[int, int]) -> None:
+        if self._terminal is not None:
+            fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+
+    def _send(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
+        if self._connection.closed:
+            return
+        self._connection.frame(kind, timestamp_us.to_bytes(8, "big") + data)
+        if self._connection.backlog > BACKLOG_MAX:
+            for pump in self._pumps:
+                pump.pause(True)
+
+    def _drained(self) -> None:
+        for pump in self._pumps:
+            pump.pause(False)
+
+    def _take(self, received: Received) -> None:
+        if self._connection.answered:
+            return
+        if received.frame.kind is Kind.STDIN and self._stdin:
+            self._stdin.take(received.frame.payload)
+        elif received.message and received.message["type"] == "resize":
+            with contextlib.suppress(ValueError):
+                self._set_size(parse_size(received.message))
+
+    def _ended(self, ending: Ending) -> None:
+        self._gatherer.flush()
+        self._close_input()
+        if not self._connection.closed:
+            self._connection.on_drained = lambda: None
+            self._connection.read_more(True)
+            self._connection.result(
+                {"exit_code": ending.exit_code, "signal": ending.signal, "timed_out": ending.timed_out}
+            )
+
+    def _cannot_start(self, failure: StartError) -> None:
+        for pump in self._pumps:
+            pump.close()
+        self._held.remove()
+        self._gatherer.take(Kind.STDERR, f"rum-agent: {failure}\n".encode())
+        self._ended(Ending(failure.exit_code, None, timed_out=False, duration_ms=0))
+
+    def _close_input(self) -> None:
+        if self._stdin:
+            self._stdin.close()
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None

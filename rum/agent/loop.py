@@ -1,0 +1,111 @@
+"""The loop: one thread, level-triggered readiness, timers.
+
+Why one thread: a script, a client and a signal can then never interleave within a step, so no state needs a lock.
+Why level-triggered: a callback may read a bounded amount and return; what is left wakes it again, which keeps one
+flooding script from starving the rest. A child's end is a readable pidfd, so there is no SIGCHLD handler to race with.
+A callback that raises loses what it worked for (its owner closes itself), never the loop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import selectors
+import sys
+import time
+import traceback
+from typing import Callable
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+
+Callback = Callable[[], None]
+
+
+class Timer:
+    """A callback that is due once; `cancel` may be called at any time, also afterwards."""
+
+    def __init__(self, due: float, callback: Callback) -> None:
+        self.due = due
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Watch:
+    """A file descriptor and what is done when it is ready; `want` is a mask of READ and WRITE, 0 pauses it."""
+
+    def __init__(self, loop: Loop, fd: int, callback: Callable[[int], None]) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._want = 0
+        self.callback = callback
+
+    def want(self, events: int) -> None:
+        """Watch for these events from now on. Must be 0 before the descriptor is closed."""
+        if events == self._want:
+            return
+        selector = self._loop.selector
+        if not self._want:
+            selector.register(self._fd, events, self)
+        elif not events:
+            selector.unregister(self._fd)
+        else:
+            selector.modify(self._fd, events, self)
+        self._want = events
+
+
+class Loop:
+    """Runs callbacks until `stop`. Times are in seconds of the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._sequence = itertools.count()
+        self._running = True
+
+    def watch(self, fd: int, callback: Callable[[int], None]) -> Watch:
+        """A watch on the descriptor that wants nothing yet; the callback is given the mask of ready events."""
+        return Watch(self, fd, callback)
+
+    def call_later(self, delay_s: float, callback: Callback) -> Timer:
+        """Call back once after the delay, in seconds."""
+        timer = Timer(time.monotonic() + delay_s, callback)
+        heapq.heappush(self._timers, (timer.due, next(self._sequence), timer))
+        return timer
+
+    def stop(self) -> None:
+        """Return from `run` after this step."""
+        self._running = False
+
+    def run(self) -> None:
+        """Run until `stop` is called."""
+        while self._running:
+            for key, events in self.selector.select(self._next_due()):
+                # An earlier callback of this round may have paused this one or closed its descriptor.
+                if key.data._want:
+                    guarded(key.data.callback, events & key.data._want or events)
+            self._run_timers()
+
+    def _next_due(self) -> float | None:
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if not timer.cancelled:
+                guarded(timer.callback)
+
+
+def guarded(callback: Callable[..., None], *arguments: object) -> None:
+    """Call back; an exception is a bug that is reported in the journal and ends only this callback."""
+    try:
+        callback(*arguments)
+    except Exception:  # noqa: BLE001 - one of the two outermost places
+        traceback.print_exc(file=sys.stderr)
+        sys.stderr.flush()

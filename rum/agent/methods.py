@@ -1,0 +1,107 @@
+"""The methods a client can call: parameters in, calls of the daemon, answers out."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from typing import Callable
+
+from rum.agent.connection import Connection
+from rum.agent.daemon import Daemon
+from rum.agent.exec import ExecRequest
+from rum.agent.run import Run
+from rum.protocol.errors import ErrorCode, RequestError
+from rum.protocol.fields import get_bool, get_int, get_list, get_object, get_optional_str, get_str
+from rum.protocol.messages import Message
+from rum.protocol.scripts import Mode, get_choice, scripts_from_wire
+
+
+def serve_request(daemon: Daemon, connection: Connection, request: Message) -> None:
+    """Answer the client's one request, with an error where it cannot be served."""
+    try:
+        method = METHODS.get(get_str(request, "method"))
+        if method is None:
+            raise RequestError(ErrorCode.UNKNOWN_METHOD, f"this agent has no method {request['method'][:80]!r}")
+        method(daemon, connection, get_object(request, "params"))
+    except ValueError as exc:
+        connection.refuse(RequestError(ErrorCode.BAD_REQUEST, str(exc)))
+    except RequestError as exc:
+        connection.refuse(exc)
+
+
+def status(daemon: Daemon, connection: Connection, _params: Message) -> None:
+    """What the agent is, what it knows, what it does."""
+    scripts = [
+        {
+            "name": script.name,
+            "order": script.order,
+            "run_on": script.run_on.value,
+            "sha256": script.sha256,
+            "last": daemon.ledger.last(script.name),
+        }
+        for script in daemon.cache.scripts
+    ]
+    connection.result(
+        {
+            "agent_version": daemon.version,
+            "python": platform.python_version(),
+            "boot_id": daemon.boot_id,
+            "vm_id": daemon.settings.vm_id,
+            "uptime_s": daemon.settings.uptime_s(),
+            "system_provisioned": daemon.ledger.system_provisioned,
+            "run": daemon.run.position if daemon.run else None,
+            "scripts": scripts,
+        }
+    )
+
+
+def provision(daemon: Daemon, connection: Connection, params: Message) -> None:
+    """Run what has to run of the scripts."""
+    scripts = scripts_from_wire(get_list(params, "scripts"))
+    mode = get_choice(Mode, params, "mode") if params.get("mode") is not None else Mode.AUTO
+    outcome = daemon.provision(mode, scripts)
+    if isinstance(outcome, Run):
+        connection.follow(outcome.record)
+    else:
+        connection.result(asdict(outcome))
+
+
+def attach(daemon: Daemon, connection: Connection, params: Message) -> None:
+    """Everything a run has said from an offset on."""
+    run_id = get_optional_str(params, "run_id")
+    offset = get_int(params, "offset", low=0, high=2**63) if params.get("offset") is not None else 0
+    follow = get_bool(params, "follow", default=True)
+    record = daemon.record(run_id)
+    try:
+        if not record.has_boundary(offset):
+            raise ValueError(f"offset is {offset}, where no frame of the run's record begins")
+        goes_on = record.result_at is None
+        connection.follow(record, offset, then=running(daemon) if goes_on and not follow else None)
+    finally:
+        if not daemon.is_latest(record):
+            record.retire()
+
+
+def running(daemon: Daemon) -> Message:
+    """The result for a client that does not want to wait for the run's."""
+    run_id: str | None = daemon.run.run_id if daemon.run else None
+    return {"success": None, "running": True, "run_id": run_id}
+
+
+def cancel(daemon: Daemon, connection: Connection, params: Message) -> None:
+    """Stop the run; answered at once, the run ends when its processes have."""
+    connection.result({"cancelled": daemon.cancel(get_optional_str(params, "run_id"))})
+
+
+def execute(daemon: Daemon, connection: Connection, params: Message) -> None:
+    """Run a command for as long as the client is there."""
+    daemon.start_command(connection, ExecRequest.parse(params))
+
+
+METHODS: dict[str, Callable[[Daemon, Connection, Message], None]] = {
+    "status": status,
+    "provision": provision,
+    "attach": attach,
+    "cancel": cancel,
+    "exec": execute,
+}

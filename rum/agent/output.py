@@ -1,0 +1,42 @@
+"""Small writes gathered into frames: for at most 20 ms, and never more than one send() takes."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable
+
+from rum.agent.loop import Loop, Timer
+from rum.protocol.frames import Kind
+from rum.protocol.limits import COALESCE_S, OUTPUT_CHUNK
+
+Sink = Callable[[Kind, int, bytes], None]
+"""Takes a kind, a time in microseconds since the epoch, and at most OUTPUT_CHUNK bytes."""
+
+
+class Gatherer:
+    """Keeps the streams apart; a piece carries the time of its first byte."""
+
+    def __init__(self, loop: Loop, sink: Sink) -> None:
+        self._loop = loop
+        self._sink = sink
+        self._pending: dict[Kind, tuple[int, bytearray]] = {}
+        self._timer: Timer | None = None
+
+    def take(self, kind: Kind, data: bytes) -> None:
+        """Data of a stream, as it was read."""
+        _, pending = self._pending.setdefault(kind, (time.time_ns() // 1000, bytearray()))
+        pending += data
+        if len(pending) >= OUTPUT_CHUNK:
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(COALESCE_S, self.flush)
+
+    def flush(self) -> None:
+        """Pass on everything, the stream that began first before the other."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        pending, self._pending = self._pending, {}
+        for kind, (timestamp_us, data) in pending.items():
+            for start in range(0, len(data), OUTPUT_CHUNK):
+                self._sink(kind, timestamp_us, bytes(data[start : start + OUTPUT_CHUNK]))

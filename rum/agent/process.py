@@ -1,0 +1,138 @@
+"""One process under supervision: its output read to the end, its end noticed at once, its whole tree stopped on demand.
+
+It is over when its main process exits. What is in the pipes then is read, a second is allowed for stragglers, and what
+it left in the background lives on with its output drained. When it is being stopped, it is over when all of it is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+from rum.agent.containment import Cgroup, Session, kill_now, send_signal
+from rum.agent.loop import READ, Loop, Timer
+from rum.agent.pump import Pump
+from rum.protocol.limits import KILL_AFTER_S, STRAGGLER_S
+
+POLL_S = 0.02
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended: exactly one of `exit_code` and `signal` is set. The duration is in milliseconds."""
+
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool
+    duration_ms: int
+
+    @property
+    def passed(self) -> bool:
+        return self.exit_code == 0 and not self.timed_out
+
+
+class Process:
+    """Owns a started child and its pumps until the end, which it reports once."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        child: subprocess.Popen[bytes],
+        held: Cgroup | Session,
+        pumps: list[Pump],
+        on_ending: Callable[[Ending], None],
+    ) -> None:
+        self._loop = loop
+        self._child = child
+        self._held = held
+        self._pumps = pumps
+        self._on_ending = on_ending
+        self._started = time.monotonic()
+        self._ended = 0.0
+        self._reported = False
+        self._timers: list[Timer] = []
+        self._next_check: Timer | None = None
+        self._stopping = False
+        self._kill_at = 0.0
+        self._timed_out = False
+        self._pidfd = os.pidfd_open(child.pid)
+        self._exit_watch = loop.watch(self._pidfd, lambda _events: self._exited())
+        self._exit_watch.want(READ)
+        for pump in pumps:
+            pump.on_end = self._check
+
+    def limit(self, timeout_s: float | None) -> None:
+        """Stop the process after so many seconds, None for never."""
+        if timeout_s is not None:
+            self._timers.append(self._loop.call_later(timeout_s, self._time_is_up))
+
+    def stop(self) -> None:
+        """TERM for the whole tree, KILL for what is left of it after five seconds."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._kill_at = time.monotonic() + KILL_AFTER_S
+        send_signal(self._held, signal.SIGTERM)
+        # A stopped process gets the signal only once it goes on.
+        send_signal(self._held, signal.SIGCONT)
+        self._timers.append(self._loop.call_later(KILL_AFTER_S, self._kill))
+
+    def _time_is_up(self) -> None:
+        self._timed_out = self._child.returncode is None
+        self.stop()
+
+    def _kill(self) -> None:
+        kill_now(self._held)
+        if self._child.returncode is None:
+            # A child that was stopped before it could enter its cgroup or write down its session.
+            self._child.kill()
+
+    def _exited(self) -> None:
+        self._child.poll()
+        self._exit_watch.want(0)
+        os.close(self._pidfd)
+        self._ended = time.monotonic()
+        for pump in self._pumps:
+            pump.process_ended()
+            pump.drain()
+        self._check()
+
+    def _check(self) -> None:
+        """Finish if it is over; called when a pipe has ended, and again soon for what only time can tell."""
+        if self._next_check:
+            self._next_check.cancel()
+        if not self._ended or self._reported:
+            return
+        if self._is_over():
+            self._finish()
+        else:
+            self._next_check = self._loop.call_later(POLL_S, self._check)
+
+    def _is_over(self) -> bool:
+        if self._stopping and time.monotonic() < self._kill_at and self._held.pids():
+            return False
+        if all(pump.at_end for pump in self._pumps):
+            return True
+        return time.monotonic() - self._ended >= STRAGGLER_S and not any(pump.owes for pump in self._pumps)
+
+    def _finish(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        for pump in self._pumps:
+            pump.drain()
+            pump.detach()
+        self._held.remove()
+        code = self._child.returncode
+        self._reported = True
+        self._on_ending(
+            Ending(
+                exit_code=code if code >= 0 else None,
+                signal=-code if code < 0 else None,
+                timed_out=self._timed_out,
+                duration_ms=round((self._ended - self._started) * 1000),
+            )
+        )

@@ -1,0 +1,114 @@
+"""Reading what a process writes, to the very end.
+
+The process holds its end of a FIFO open for reading and writing, so nobody's exit makes it fail with SIGPIPE: not that
+of the script that started it, and not that of the agent, whose successor goes on reading the same FIFO.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+import termios
+from typing import Callable
+
+from rum.agent.loop import READ, Loop
+from rum.protocol.limits import CHUNK_MAX
+
+
+class Pump:
+    """Owns the reading end. Data goes to `on_data` as it was written; afterwards, and for ever, it is discarded."""
+
+    def __init__(self, loop: Loop, fd: int, *, path: str | None = None) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._path = path
+        self._watch = loop.watch(fd, self._ready)
+        self._owed = 0
+        self._paused = False
+        self.at_end = False
+        self.on_data: Callable[[bytes], None] = discard
+        self.on_end: Callable[[], None] = lambda: None
+        self._watch.want(READ)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something written before `process_ended` has still to be read."""
+        return self._owed > 0 and not self.at_end
+
+    def process_ended(self) -> None:
+        """Take note of how much is in the pipe now: this much belongs to the process, whoever else writes to it."""
+        if not self.at_end:
+            self._owed = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
+
+    def drain(self) -> None:
+        """Read what is there, unless paused."""
+        while not self.at_end and not self._paused and self._read():
+            pass
+
+    def pause(self, paused: bool) -> None:
+        """Leave what is written in the pipe, so that its writer waits, or stop doing so."""
+        self._paused = paused
+        if not self.at_end:
+            self._watch.want(0 if paused else READ)
+
+    def detach(self) -> None:
+        """Discard whatever is still to come, until the last writer is gone."""
+        self.on_data = discard
+        self.on_end = lambda: None
+        self.pause(False)
+
+    def close(self) -> None:
+        """Stop reading for good; a writer that is left is then on its own."""
+        if self.at_end:
+            return
+        self.at_end = True
+        self._watch.want(0)
+        os.close(self._fd)
+        if self._path:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+
+    def _ready(self, _events: int) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._fd, CHUNK_MAX)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            # A terminal says EIO when its last user is gone (tty_ioctl(4)).
+            if exc.errno != errno.EIO:
+                raise
+            data = b""
+        if data:
+            self._owed -= len(data)
+            self.on_data(data)
+            return True
+        self.close()
+        self.on_end()
+        return False
+
+
+def discard(_data: bytes) -> None:
+    """Nobody wants it."""
+
+
+def open_fifo(loop: Loop, path: str) -> tuple[Pump, int]:
+    """A new FIFO: the pump that reads it, and the descriptor for the process. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    os.mkfifo(path, 0o600)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    writer = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    return Pump(loop, reader, path=path), writer
+
+
+def adopt_fifos(loop: Loop, directory: str) -> list[Pump]:
+    """Go on reading what a predecessor left: processes may still write to it."""
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    paths = [os.path.join(directory, name) for name in names]
+    return [Pump(loop, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path=path) for path in paths]

@@ -1,0 +1,224 @@
+"""A run's record: the frames its clients are sent, in a file. Live streaming and replay are the same bytes.
+
+The record is capped. Past the cap output is dropped, but the last of each script is kept aside and written, after a
+`truncated` event, before its `script_exited`. When the disk is full, messages go on in memory, so that connected
+clients still learn how the run ended.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+from typing import Callable
+
+from rum.agent import durable
+from rum.protocol.errors import RemoteProtocolError
+from rum.protocol.frames import HEADER, Kind, check_header, encode_output
+from rum.protocol.limits import RECORD_MAX, RECORD_TAIL
+from rum.protocol.messages import Message, encode_message, parse_message
+
+FILE_NAME = "record"
+
+
+class Readable:
+    """What clients read: it stays open until it is retired and the last of them is gone."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._watchers: list[Callable[[], None]] = []
+        self._retired = False
+        self.result_at: int | None = None
+        """Where the result frame begins, None while the run goes on."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that can be read so far; always a frame boundary."""
+        raise NotImplementedError
+
+    def read(self, offset: int, limit: int) -> bytes:
+        """At most `limit` bytes from the offset."""
+        return os.pread(self._fd, limit, offset)
+
+    def has_boundary(self, offset: int) -> bool:
+        """Whether a frame begins, or the record ends, at the offset."""
+        return 0 <= offset <= self.size and scan_record(self._fd, stop_at=offset).end == offset
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call back whenever the record has grown."""
+        self._watchers.append(callback)
+
+    def unwatch(self, callback: Callable[[], None]) -> None:
+        """Stop calling back."""
+        self._watchers.remove(callback)
+        self._close_if_unused()
+
+    def retire(self) -> None:
+        """Close as soon as nobody watches."""
+        self._retired = True
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._retired and not self._watchers:
+            os.close(self._fd)
+
+    def _grown(self) -> None:
+        for callback in list(self._watchers):
+            callback()
+
+
+class Record(Readable):
+    """The record of the run that goes on."""
+
+    def __init__(self, directory: str, *, limit: int = RECORD_MAX) -> None:
+        durable.make_dirs(directory)
+        path = os.path.join(directory, FILE_NAME)
+        super().__init__(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600))
+        durable.sync_dir(directory)
+        self._limit = limit
+        self._in_file = 0
+        self._in_memory = bytearray()
+        self._tail: collections.deque[tuple[Kind, int, bytes]] = collections.deque()
+        self._tail_size = 0
+        self._dropped = 0
+        self.failure: OSError | None = None
+
+    @property
+    def size(self) -> int:
+        return self._in_file + len(self._in_memory)
+
+    def read(self, offset: int, limit: int) -> bytes:
+        if offset < self._in_file:
+            return os.pread(self._fd, min(limit, self._in_file - offset), offset)
+        start = offset - self._in_file
+        return bytes(self._in_memory[start : start + limit])
+
+    def message(self, message: Message) -> None:
+        """Append a message."""
+        self._append(encode_message(message))
+
+    def result(self, message: Message) -> None:
+        """Append the result and make the record durable."""
+        self.result_at = self.size
+        self.message(message)
+        self.sync()
+
+    def output(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
+        """Append output, or keep it aside once the record is full."""
+        frame = encode_output(kind, timestamp_us, data)
+        if self.failure is None and not self._tail and self.size + len(frame) <= self._limit:
+            self._append(frame, lost=len(data))
+        else:
+            self._keep_aside(kind, timestamp_us, data)
+
+    def end_of_output(self, script: str) -> None:
+        """Write what was kept aside of the script's output, and how much is missing before it."""
+        if self.failure is not None:
+            self._dropped += self._tail_size
+            self._tail.clear()
+        if self._dropped:
+            self.message({"type": "truncated", "name": script, "bytes": self._dropped})
+        for kind, timestamp_us, data in self._tail:
+            self._append(encode_output(kind, timestamp_us, data), lost=len(data))
+        self._tail.clear()
+        self._tail_size = self._dropped = 0
+
+    def sync(self) -> None:
+        """Make what was written durable; a failure is kept in `failure`."""
+        try:
+            os.fsync(self._fd)
+        except OSError as exc:
+            self.failure = self.failure or exc
+
+    def _append(self, frame: bytes, *, lost: int = 0) -> None:
+        if self.failure is None:
+            self._append_to_file(frame)
+        if self.failure is not None:
+            # Output is not worth the memory that a full disk would make it take.
+            if lost:
+                self._dropped += lost
+            else:
+                self._in_memory += frame
+        self._grown()
+
+    def _append_to_file(self, frame: bytes) -> None:
+        try:
+            durable.write_all(self._fd, frame)
+            self._in_file += len(frame)
+        except OSError as exc:
+            self.failure = exc
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._in_file)
+
+    def _keep_aside(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
+        self._tail.append((kind, timestamp_us, data))
+        self._tail_size += len(data)
+        while self._tail_size > RECORD_TAIL:
+            self._drop_oldest(self._tail_size - RECORD_TAIL)
+
+    def _drop_oldest(self, excess: int) -> None:
+        kind, timestamp_us, data = self._tail.popleft()
+        dropped = min(excess, len(data))
+        if dropped < len(data):
+            self._tail.appendleft((kind, timestamp_us, data[dropped:]))
+        self._tail_size -= dropped
+        self._dropped += dropped
+
+
+class StoredRecord(Readable):
+    """The record of a run that is over, read from its file. Raises OSError, and ValueError where it has no result."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(os.open(os.path.join(directory, FILE_NAME), os.O_RDONLY | os.O_CLOEXEC))
+        scan = scan_record(self._fd)
+        if scan.result_at is None:
+            os.close(self._fd)
+            raise ValueError(f"the record in {directory} has no result")
+        self._size = scan.end
+        self.result_at = scan.result_at
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+
+class Scan:
+    """What a walk over a record found: where whole frames end, and the messages that matter after a crash."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.result_at: int | None = None
+        self.started: Message | None = None
+        self.open_script: Message | None = None
+        self.ran: list[str] = []
+
+    def take_message(self, offset: int, message: Message) -> None:
+        kind = message["type"]
+        if kind == "run_started":
+            self.started = message
+        elif kind == "script_started":
+            self.open_script = message
+            self.ran.append(message["name"])
+        elif kind == "script_exited":
+            self.open_script = None
+        elif kind == "result":
+            self.result_at = offset
+
+
+def scan_record(fd: int, *, stop_at: int | None = None) -> Scan:
+    """Walk over the whole frames of a record, up to `stop_at` where given. A torn or foreign end is not part of it."""
+    scan = Scan()
+    size = os.fstat(fd).st_size if stop_at is None else stop_at
+    while scan.end + HEADER.size <= size:
+        length, number = HEADER.unpack(os.pread(fd, HEADER.size, scan.end))
+        following = scan.end + HEADER.size + length
+        try:
+            kind = check_header(length, number)
+            if following > size:
+                break
+            if kind is Kind.MESSAGE:
+                scan.take_message(scan.end, parse_message(os.pread(fd, length, scan.end + HEADER.size)))
+        except (RemoteProtocolError, KeyError):
+            break
+        scan.end = following
+    return scan

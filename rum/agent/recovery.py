@@ -1,0 +1,92 @@
+"""At start: close what a predecessor left open, kill what it left running, and keep only the last runs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from dataclasses import asdict
+
+from rum.agent import durable
+from rum.agent.cache import ScriptCache
+from rum.agent.containment import contain, kill_now
+from rum.agent.ledger import Ledger
+from rum.agent.plan import changed_scripts
+from rum.agent.record import FILE_NAME, Scan, scan_record
+from rum.agent.run import SESSION_FILE
+from rum.agent.settings import Settings
+from rum.protocol.limits import RECORDS_KEPT
+from rum.protocol.messages import encode_message
+from rum.protocol.results import ProvisionResult
+
+
+def run_ids(settings: Settings) -> list[str]:
+    """Every run there is a directory of, oldest first."""
+    return sorted(os.listdir(settings.runs_dir)) if os.path.isdir(settings.runs_dir) else []
+
+
+def new_run_id(settings: Settings) -> str:
+    """Sorts after every other; the random part tells two VMs' runs apart in the host's copies."""
+    ids = run_ids(settings)
+    number = int(ids[-1].split("-")[0]) + 1 if ids else 1
+    return f"{number:06d}-{secrets.token_hex(3)}"
+
+
+def prune_runs(settings: Settings, *, keep: int = RECORDS_KEPT) -> None:
+    """Remove the oldest runs so that at most `keep` are left."""
+    for run_id in run_ids(settings)[:-keep]:
+        shutil.rmtree(os.path.join(settings.runs_dir, run_id), ignore_errors=True)
+
+
+def close_interrupted_runs(settings: Settings, ledger: Ledger, cache: ScriptCache) -> None:
+    """Give every run without a result one, once nothing of it runs any more. Raises OSError."""
+    for run_id in run_ids(settings):
+        close_if_interrupted(settings, run_id, ledger, cache)
+
+
+def close_if_interrupted(settings: Settings, run_id: str, ledger: Ledger, cache: ScriptCache) -> None:
+    """Cut the run's record to its last whole frame and end it, unless it has ended. Raises OSError."""
+    directory = os.path.join(settings.runs_dir, run_id)
+    try:
+        fd = os.open(os.path.join(directory, FILE_NAME), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        shutil.rmtree(directory, ignore_errors=True)
+        return
+    try:
+        scan = scan_record(fd)
+        if scan.result_at is not None:
+            return
+        kill_leftovers(settings, directory, run_id, scan)
+        if scan.started is None:
+            shutil.rmtree(directory, ignore_errors=True)
+            return
+        os.ftruncate(fd, scan.end)
+        os.lseek(fd, scan.end, os.SEEK_SET)
+        durable.write_all(fd, encode_message({"type": "result", **asdict(interrupted(run_id, scan, ledger, cache))}))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def kill_leftovers(settings: Settings, directory: str, run_id: str, scan: Scan) -> None:
+    """Kill what the interrupted script has started; what earlier scripts left in the background may live on."""
+    if scan.open_script is not None:
+        label = f"{run_id}.{scan.open_script['index']}"
+        kill_now(contain(settings, os.path.join(directory, SESSION_FILE), label))
+
+
+def interrupted(run_id: str, scan: Scan, ledger: Ledger, cache: ScriptCache) -> ProvisionResult:
+    """The result of a run that nobody saw the end of."""
+    started = scan.started or {}
+    failed: str | None = scan.open_script["name"] if scan.open_script else None
+    return ProvisionResult(
+        success=False,
+        run_id=run_id,
+        failed_script=failed,
+        interrupted=True,
+        first_boot=bool(started.get("first_boot")),
+        ran=scan.ran,
+        skipped=list(started.get("skipped", [])),
+        changed=changed_scripts(cache.scripts, ledger),
+        system_provisioned=ledger.system_provisioned,
+    )

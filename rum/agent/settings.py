@@ -1,0 +1,78 @@
+"""Where everything lies and how the agent was started; the only reader of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rum.protocol.limits import AGENT_PORT
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Paths of one agent. With another root than "/" every guest path lies below it, which is how tests run it."""
+
+    listen: str = f"vsock:{AGENT_PORT}"
+    root: str = "/"
+    key_file: str = "/etc/rum/key"
+    vm_id: str = ""
+
+    @property
+    def in_guest(self) -> bool:
+        """Whether this is a real guest, with its own cgroups and boot."""
+        return self.root == "/"
+
+    def path(self, guest_path: str) -> str:
+        """The guest's absolute path below the root."""
+        return os.path.join(self.root, guest_path.lstrip("/"))
+
+    @property
+    def state_dir(self) -> str:
+        return self.path("/var/lib/rum")
+
+    @property
+    def runs_dir(self) -> str:
+        return self.path("/var/lib/rum/runs")
+
+    @property
+    def scripts_dir(self) -> str:
+        return self.path("/var/lib/rum/scripts")
+
+    @property
+    def sentinel(self) -> str:
+        return self.path("/var/lib/rum/.system-provisioned")
+
+    @property
+    def fifo_dir(self) -> str:
+        """Pipes of running scripts; on /run, so that a reboot forgets them."""
+        return self.path("/run/rum/fifo")
+
+    @property
+    def has_systemd(self) -> bool:
+        """sd_booted(3)."""
+        return os.path.isdir(self.path("/run/systemd/system"))
+
+    def boot_id(self) -> str:
+        """The kernel's identity of this boot. Raises OSError."""
+        with open(self.path("/proc/sys/kernel/random/boot_id"), encoding="ascii") as file:
+            return file.read().strip()
+
+    def uptime_s(self) -> float:
+        """Seconds since the machine started; the real one, whatever the root is."""
+        with open("/proc/uptime", encoding="ascii") as file:
+            return float(file.read().split()[0])
+
+
+def parse_arguments(argv: Sequence[str]) -> Settings:
+    """The settings of a command line. Exits with 2 on a wrong one, as argparse does."""
+    parser = argparse.ArgumentParser(prog="rum-agent", description="rum's guest agent")
+    parser.add_argument("--listen", default=Settings.listen, metavar="vsock:PORT|unix:PATH")
+    parser.add_argument("--root", default=Settings.root, metavar="DIR", help="every guest path lies below it")
+    parser.add_argument("--key", default=None, metavar="FILE", help="the VM's key (default: ROOT/etc/rum/key)")
+    parser.add_argument("--vm-id", default="", metavar="ID")
+    options = parser.parse_args(argv)
+    root = os.path.abspath(options.root)
+    key_file = options.key or os.path.join(root, Settings.key_file.lstrip("/"))
+    return Settings(options.listen, root, key_file, options.vm_id)
