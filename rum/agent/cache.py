@@ -15,6 +15,7 @@ from typing import Any
 
 from rum.agent import durable
 from rum.agent.settings import Settings
+from rum.protocol.limits import CHUNK_MAX
 from rum.protocol.scripts import After, ProvisionScript, RunOn, identity
 
 
@@ -69,44 +70,42 @@ class ScriptCache:
         self._list_file = os.path.join(settings.state_dir, "scripts.json")
         self.scripts = self._load()
 
-    def replace(self, scripts: list[ProvisionScript]) -> None:
-        """Keep exactly these. Raises OSError; the list is then the old one."""
-        self._store(scripts, [])
+    def store_content(self, script: ProvisionScript) -> None:
+        """Keep the script's text; it is dropped again at the next change of the list that does not name it.
 
-    def merge(self, scripts: list[ProvisionScript]) -> None:
-        """Keep these and every other one that is there. Raises OSError; the list is then the old one."""
-        names = {script.name for script in scripts}
-        self._store(scripts, [script for script in self.scripts if script.name not in names])
+        Raises OSError.
+        """
+        try:
+            self.content_path(CachedScript.of(script))
+        except OSError:
+            durable.make_dirs(self._dir)
+            path = os.path.join(self._dir, script.content_sha256)
+            durable.write_file(path, script.content.encode("utf-8"), 0o700)
 
-    def content_path(self, script: CachedScript) -> str:
-        """The script's file. Raises OSError where it is not there or not what it was, so that it is never run."""
-        path = os.path.join(self._dir, script.content_sha256)
-        with open(path, "rb") as file:
-            if hashlib.sha256(file.read()).hexdigest() != script.content_sha256:
-                raise OSError(f"the cached script {path} is damaged")
-        return path
-
-    def _store(self, scripts: list[ProvisionScript], kept: list[CachedScript]) -> None:
-        durable.make_dirs(self._dir)
-        for script in scripts:
-            self._store_content(script)
-        entries = in_order([CachedScript.of(script) for script in scripts] + kept)
+    def replace(self, scripts: list[CachedScript]) -> None:
+        """Keep exactly these, whose texts are stored. Raises OSError; the list is then the old one."""
+        entries = in_order(scripts)
         if entries != self.scripts:
             text = json.dumps([entry.to_json() for entry in entries])
             durable.write_file(self._list_file, text.encode("utf-8"))
             self.scripts = entries
         self._drop_unused()
 
-    def _store_content(self, script: ProvisionScript) -> None:
-        try:
-            self.content_path(CachedScript.of(script))
-        except OSError:
-            path = os.path.join(self._dir, script.content_sha256)
-            durable.write_file(path, script.content.encode("utf-8"), 0o700)
+    def merge(self, scripts: list[CachedScript]) -> None:
+        """Keep these and every other one that is there. Raises OSError; the list is then the old one."""
+        names = {script.name for script in scripts}
+        self.replace(scripts + [script for script in self.scripts if script.name not in names])
+
+    def content_path(self, script: CachedScript) -> str:
+        """The script's file. Raises OSError where it is not there or not what it was, so that it is never run."""
+        path = os.path.join(self._dir, script.content_sha256)
+        if file_sha256(path) != script.content_sha256:
+            raise OSError(f"the cached script {path} is damaged")
+        return path
 
     def _drop_unused(self) -> None:
         used = {script.content_sha256 for script in self.scripts}
-        for name in os.listdir(self._dir):
+        for name in os.listdir(self._dir) if os.path.isdir(self._dir) else []:
             if name not in used:
                 durable.remove(os.path.join(self._dir, name))
 
@@ -117,3 +116,12 @@ class ScriptCache:
         except (OSError, ValueError, TypeError, KeyError):
             # Absent, or written by something that is not this agent: either way there is nothing to run.
             return []
+
+
+def file_sha256(path: str) -> str:
+    """The hash of a file's content, which is never in memory as a whole. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(CHUNK_MAX):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -6,10 +6,12 @@ it, and an exec's output stays in the pipe. So a slow client costs nothing and s
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from typing import Callable
 
+from rum.agent.large_message import LargeMessage
 from rum.agent.loop import READ, WRITE, Loop, Timer
 from rum.agent.record import Readable
 from rum.protocol.conversation import Conversation, Received
@@ -75,14 +77,16 @@ class Connection:
         welcome: Message,
         on_request: Callable[[Connection, Message], None],
         on_close: Callable[[Connection], None],
+        make_large: Callable[[], LargeMessage],
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._handshake: AgentHandshake | None = AgentHandshake(key)
-        self._conversation = Conversation(Role.AGENT)
+        self._conversation = Conversation(Role.AGENT, self._hold_large)
         self._welcome = welcome
         self._on_request = on_request
         self._on_close = on_close
+        self._make_large = make_large
         self._out = bytearray()
         self._follower: Follower | None = None
         self._after_follow: Message | None = None
@@ -92,6 +96,8 @@ class Connection:
         self._reading = True
         self._rejected = False
         self.closed = False
+        self.large: LargeMessage | None = None
+        """What holds the strings of the request, where that was a large message."""
         self.on_frame: Callable[[Received], None] = lambda _received: None
         self.on_drained: Callable[[], None] = lambda: None
         self._watch = loop.watch(sock.fileno(), self._ready)
@@ -109,8 +115,8 @@ class Connection:
 
     @property
     def answered(self) -> bool:
-        """Whether the result or error has been handed to the socket or is about to be."""
-        return self._conversation.phase not in (Phase.REQUEST, Phase.ANSWER)
+        """Whether nothing more can be said: the result or error is on its way, or the client is gone."""
+        return self.closed or self._conversation.phase not in (Phase.REQUEST, Phase.ANSWER)
 
     def event(self, message: Message) -> None:
         """Send an event of the answer."""
@@ -150,15 +156,20 @@ class Connection:
         for timer in (self._deadline, self._heartbeat):
             if timer:
                 timer.cancel()
-        if self._follower:
-            self._follower.record.unwatch(self._flush)
+        self._drop_follower()
+        if self.large:
+            self.large.close()
         self._on_close(self)
 
     def _ready(self, events: int) -> None:
-        if events & WRITE:
-            self._flush()
-        if events & READ and not self.closed:
-            self._receive()
+        with contextlib.ExitStack() as on_exception:
+            # A client whose request ran into a bug learns it from the end of the stream.
+            on_exception.callback(self.close)
+            if events & WRITE:
+                self._flush()
+            if events & READ and not self.closed:
+                self._receive()
+            on_exception.pop_all()
 
     def _receive(self) -> None:
         try:
@@ -194,6 +205,16 @@ class Connection:
                     return
         except RemoteProtocolError as exc:
             self._reject(exc)
+        except OSError as exc:
+            # The large message has no room on the disk.
+            self._reject(RemoteProtocolError(f"a large message cannot be stored: {exc.strerror}"))
+
+    def _hold_large(self) -> LargeMessage:
+        """Only a request may be large: whatever comes later is a size or a word."""
+        if self.large:
+            raise RemoteProtocolError("a second large message")
+        self.large = self._make_large()
+        return self.large
 
     def _take(self, received: Received) -> None:
         message_type = received.message["type"] if received.message else None
@@ -213,6 +234,7 @@ class Connection:
             self.close()
             return
         self._rejected = True
+        self._drop_follower()
         self._send(self._conversation.send_message(error(ErrorCode.PROTOCOL, str(reason))))
         self._allow(FAREWELL_S)
 
@@ -247,12 +269,16 @@ class Connection:
         if not self._out and follower:
             self._out += follower.pull(SEND_MAX)
             if follower.done:
-                self._stop_following(follower)
+                self._end_of_record()
         return bool(self._out)
 
-    def _stop_following(self, follower: Follower) -> None:
-        self._follower = None
-        follower.record.unwatch(self._flush)
+    def _drop_follower(self) -> None:
+        follower, self._follower = self._follower, None
+        if follower:
+            follower.record.unwatch(self._flush)
+
+    def _end_of_record(self) -> None:
+        self._drop_follower()
         if self._after_follow is None:
             self._conversation.relayed_result()
         else:
@@ -282,4 +308,4 @@ class Connection:
             self.event(HEARTBEAT)
             silent = 0.0
         if not self.closed:
-            self._heartbeat = self._loop.call_later(max(1.0, HEARTBEAT_S - silent), self._beat)
+            self._heartbeat = self._loop.call_later(max(0.1, HEARTBEAT_S - silent), self._beat)

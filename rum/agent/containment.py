@@ -15,6 +15,7 @@ from typing import NamedTuple
 from rum.agent.settings import Settings
 
 CGROUP_ROOT = "/sys/fs/cgroup"
+SESSION_SUFFIX = ".session"
 
 
 class Cgroup:
@@ -26,6 +27,9 @@ class Cgroup:
     def prepare(self) -> None:
         """Make the cgroup. Raises OSError."""
         os.makedirs(self._path, exist_ok=True)
+
+    def started(self, pid: int) -> None:
+        """Nothing to remember: the cgroup knows its processes."""
 
     def enter(self) -> None:
         """Move the calling process in; for the child, before it executes anything."""
@@ -52,21 +56,28 @@ class Session:
 
     def __init__(self, file: str) -> None:
         self._file = file
+        self._leader: tuple[int, int] | None = None
 
     def prepare(self) -> None:
         """Nothing to make: the child makes its session."""
 
     def enter(self) -> None:
-        """Write down the calling process, which leads its session, with its start time: pids are used again."""
+        """Write down the calling process, which leads its session, with its start time: pids are used again.
+
+        For the successor of an agent that is killed; a full disk does not keep the process from starting.
+        """
         pid = os.getpid()
-        with open(self._file, "w", encoding="ascii") as file:
+        with contextlib.suppress(OSError), open(self._file, "w", encoding="ascii") as file:
             file.write(f"{pid} {process_stat(pid).start_time}")
+
+    def started(self, pid: int) -> None:
+        """Remember the leader, a child of this process that nobody has waited for yet."""
+        self._leader = (pid, process_stat(pid).start_time)
 
     def pids(self) -> list[int]:
         """Every process of the session, none where the leader's pid now belongs to somebody else."""
         try:
-            with open(self._file, encoding="ascii") as file:
-                session, started = map(int, file.read().split())
+            session, started = self._leader or self._remembered()
         except (OSError, ValueError):
             return []
         with contextlib.suppress(OSError):
@@ -74,8 +85,14 @@ class Session:
                 return []
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if in_session(pid, session)]
 
+    def _remembered(self) -> tuple[int, int]:
+        with open(self._file, encoding="ascii") as file:
+            session, started = map(int, file.read().split())
+        return session, started
+
     def remove(self) -> None:
         """Forget the session."""
+        self._leader = None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._file)
 
@@ -118,6 +135,17 @@ def contain(settings: Settings, session_file: str, label: str) -> Cgroup | Sessi
     """What to hold the process with that has this label."""
     base = own_cgroup(settings)
     return Cgroup(os.path.join(base, label)) if base else Session(session_file)
+
+
+def left_behind(settings: Settings, session_dir: str, prefix: str) -> list[Cgroup | Session]:
+    """What a predecessor held whose label begins so, with session files in that directory. Raises OSError."""
+    base = own_cgroup(settings)
+    directory = base or session_dir
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    paths = [os.path.join(directory, name) for name in names if name.startswith(prefix)]
+    if base:
+        return [Cgroup(path) for path in paths]
+    return [Session(path) for path in paths if path.endswith(SESSION_SUFFIX)]
 
 
 def send_signal(held: Cgroup | Session, number: int) -> bool:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from typing import Callable
 
 from rum.agent import durable
 from rum.agent.cache import CachedScript, ScriptCache, in_order
 from rum.agent.connection import Connection
 from rum.agent.exec import Exec, ExecRequest
+from rum.agent.large_message import LargeMessage
 from rum.agent.ledger import Ledger
 from rum.agent.listener import accept_from
 from rum.agent.loop import READ, Loop, Timer
 from rum.agent.plan import Plan, changed_scripts, make_plan
 from rum.agent.pump import adopt_fifos
 from rum.agent.record import Readable, StoredRecord
-from rum.agent.recovery import close_interrupted_runs, new_run_id, prune_runs, run_ids
+from rum.agent.recovery import close_interrupted_runs, kill_left_commands, new_run_id, prune_runs, run_ids
 from rum.agent.run import Guest, Order, Run
 from rum.agent.settings import Settings
 from rum.agent.waits import release_network_wait
@@ -25,7 +27,7 @@ from rum.protocol.errors import ErrorCode, RequestError
 from rum.protocol.limits import RECORDS_KEPT, UNAUTHENTICATED_MAX
 from rum.protocol.messages import Message, welcome
 from rum.protocol.results import ProvisionResult
-from rum.protocol.scripts import Mode, ProvisionScript, RunOn
+from rum.protocol.scripts import Mode, RunOn
 
 LAST_WORDS_S = 2.0
 """How long clients may take to read the end of a run that a shutdown has interrupted."""
@@ -55,6 +57,7 @@ class Daemon:
         self._stopping = False
         self._last_words: Timer | None = None
         close_interrupted_runs(settings, self.ledger, self.cache)
+        kill_left_commands(settings)
         adopt_fifos(self.loop, settings.fifo_dir)
 
     def serve(self, listener: socket.socket) -> None:
@@ -66,12 +69,12 @@ class Daemon:
         self.loop.run()
         listener.close()
 
-    def provision(self, mode: Mode, scripts: list[ProvisionScript]) -> Run | ProvisionResult:
+    def provision(self, mode: Mode, scripts: list[CachedScript]) -> Run | ProvisionResult:
         """The run that does it, also one that goes on already, or the result where nothing has to run.
 
-        Raises RequestError: busy with another run, or what was sent could not be stored.
+        The scripts' texts are stored. Raises RequestError: busy with another run, or the list could not be stored.
         """
-        order = Order(mode, [CachedScript.of(script) for script in scripts])
+        order = Order(mode, in_order(scripts))
         if self.run and self.run.order == order and not self._stopping:
             return self.run
         if self.run or self._stopping:
@@ -122,7 +125,12 @@ class Daemon:
         boot_scripts = [script for script in self.cache.scripts if script.run_on is RunOn.BOOT]
         if self.ledger.system_provisioned and boot_scripts and not self.ledger.boot_tried:
             skipped = [script.name for script in self.cache.scripts if script.run_on is RunOn.SYSTEM]
-            self._begin(Order(Mode.AUTO, self.cache.scripts), Plan(boot_scripts, skipped), trigger="boot")
+            order = Order(Mode.AUTO, self.cache.scripts)
+            try:
+                self._begin(order, Plan(boot_scripts, skipped), trigger="boot")
+            except OSError as exc:
+                # The host is served all the same: it is told when it asks for them, and can make room.
+                sys.stderr.write(f"rum-agent: cannot run the boot scripts: {exc}\n")
 
     def _begin(self, order: Order, plan: Plan, *, trigger: str) -> Run:
         prune_runs(self.settings, keep=RECORDS_KEPT - 1)
@@ -141,7 +149,7 @@ class Daemon:
 
     def _nothing_to_run(self, order: Order, plan: Plan) -> ProvisionResult:
         first_boot = not self.ledger.system_provisioned
-        if first_boot and order.mode is Mode.AUTO:
+        if first_boot and order.mode in (Mode.AUTO, Mode.ALL):
             # A System script would have been planned, so there is none.
             self.ledger.write_sentinel(self.settings.vm_id, None)
         return ProvisionResult(
@@ -157,9 +165,12 @@ class Daemon:
         if len(strangers) >= UNAUTHENTICATED_MAX:
             strangers[0].close()
         greeting = welcome(self.version, self.boot_id, self.settings.vm_id)
-        connection = Connection(self.loop, sock, self._key, greeting, self._request, self._gone)
+        connection = Connection(self.loop, sock, self._key, greeting, self._request, self._gone, self._make_large)
         if not connection.closed:
             self._connections.append(connection)
+
+    def _make_large(self) -> LargeMessage:
+        return LargeMessage(self.settings.state_dir)
 
     def _request(self, connection: Connection, request: Message) -> None:
         self._serve_request(self, connection, request)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from rum.agent.connection import Connection
-from rum.agent.containment import contain
+from rum.agent.containment import SESSION_SUFFIX, contain
 from rum.agent.loop import WRITE, Loop
 from rum.agent.output import Gatherer
 from rum.agent.process import Ending, Process
@@ -28,11 +28,18 @@ from rum.protocol.fields import (
     get_object,
     get_optional_str,
     get_seconds,
+    get_str,
     get_str_list,
     no_nul,
 )
 from rum.protocol.frames import Kind
 from rum.protocol.messages import Message
+
+EXEC_PREFIX = "exec-"
+"""What the labels of commands begin with; those of scripts begin with a run's number."""
+
+END_OF_TRANSMISSION = b"\x04"
+"""Ends the input at a terminal, which cannot be closed in one direction (termios(3), VEOF)."""
 
 BACKLOG_MAX = 64 * 1024
 """Output that may wait for the client in memory; what is more stays in the pipe and makes the command wait."""
@@ -61,7 +68,7 @@ class ExecRequest:
             argv=argv,
             env=get_env(params, "env"),
             cwd=no_nul("cwd", get_optional_str(params, "cwd") or "/"),
-            user=get_optional_str(params, "user"),
+            user=None if params.get("user") is None else no_nul("user", get_str(params, "user")),
             terminal=terminal,
         )
         size = parse_size(get_object(params, "tty")) if terminal else None
@@ -130,10 +137,10 @@ class Exec:
         self._stdin: Stdin | None = None
         self._terminal: int | None = None
         self._process: Process | None = None
-        label = f"exec-{secrets.token_hex(6)}"
+        label = f"{EXEC_PREFIX}{secrets.token_hex(6)}"
         os.makedirs(settings.fifo_dir, mode=0o700, exist_ok=True)
         self._prefix = os.path.join(settings.fifo_dir, label)
-        self._held = contain(settings, self._prefix + ".session", label)
+        self._held = contain(settings, self._prefix + SESSION_SUFFIX, label)
         connection.on_frame = self._take
         connection.on_drained = self._drained
 
@@ -142,7 +149,7 @@ class Exec:
         child_ends: list[int] = []
         try:
             self._held.prepare()
-            child_ends = self._open_terminal() if self._request.size else self._open_pipes()
+            self._open_terminal(child_ends) if self._request.size else self._open_pipes(child_ends)
             child = spawn(self._request.command, (child_ends[0], child_ends[1], child_ends[-1]), self._held.enter)
         except StartError as exc:
             self._cannot_start(exc)
@@ -163,13 +170,15 @@ class Exec:
         if self._process:
             self._process.stop()
 
-    def _open_pipes(self) -> list[int]:
+    def _open_pipes(self, child_ends: list[int]) -> None:
         if self._request.stdin:
             child_stdin, our_end = os.pipe2(os.O_CLOEXEC)
+            child_ends.append(child_stdin)
             self._stdin = Stdin(self._loop, our_end, self._connection.read_more)
         else:
-            child_stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        return [child_stdin, self._open_output(Kind.STDOUT), self._open_output(Kind.STDERR)]
+            child_ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        child_ends.append(self._open_output(Kind.STDOUT))
+        child_ends.append(self._open_output(Kind.STDERR))
 
     def _open_output(self, kind: Kind) -> int:
         path = f"{self._prefix}.{kind.name.lower()}"
@@ -181,13 +190,12 @@ class Exec:
                 os.chmod(path, 0o666)
         return writer
 
-    def _open_terminal(self) -> list[int]:
-        ours, child_end = pty.openpty()
-        self._terminal = ours
+    def _open_terminal(self, child_ends: list[int]) -> None:
+        self._terminal, child_end = pty.openpty()
+        child_ends.append(child_end)
         self._set_size(self._request.size or (24, 80))
-        self._add_pump(Pump(self._loop, os.dup(ours)), Kind.STDOUT)
-        self._stdin = Stdin(self._loop, os.dup(ours), self._connection.read_more)
-        return [child_end]
+        self._add_pump(Pump(self._loop, os.dup(self._terminal)), Kind.STDOUT)
+        self._stdin = Stdin(self._loop, os.dup(self._terminal), self._connection.read_more)
 
     def _add_pump(self, pump: Pump, kind: Kind) -> None:
         pump.on_data = lambda data: self._gatherer.take(kind, data)
@@ -198,7 +206,7 @@ class Exec:
             fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
 
     def _send(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
-        if self._connection.closed:
+        if self._connection.answered:
             return
         self._connection.frame(kind, timestamp_us.to_bytes(8, "big") + data)
         if self._connection.backlog > BACKLOG_MAX:
@@ -213,7 +221,8 @@ class Exec:
         if self._connection.answered:
             return
         if received.frame.kind is Kind.STDIN and self._stdin:
-            self._stdin.take(received.frame.payload)
+            end = END_OF_TRANSMISSION if self._request.size else b""
+            self._stdin.take(received.frame.payload or end)
         elif received.message and received.message["type"] == "resize":
             with contextlib.suppress(ValueError):
                 self._set_size(parse_size(received.message))
@@ -221,7 +230,7 @@ class Exec:
     def _ended(self, ending: Ending) -> None:
         self._gatherer.flush()
         self._close_input()
-        if not self._connection.closed:
+        if not self._connection.answered:
             self._connection.on_drained = lambda: None
             self._connection.read_more(True)
             self._connection.result(

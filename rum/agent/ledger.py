@@ -57,7 +57,7 @@ class Ledger:
         self._state["last"][script.name] = outcome
         if passed and script.run_on is RunOn.SYSTEM:
             self._state["system"][script.name] = script.sha256
-        elif passed:
+        elif passed and not self.has_passed(script):
             self._passed_in_this_boot().setdefault(script.name, []).append(script.sha256)
         self._save()
 
@@ -91,4 +91,6 @@ def is_well_formed(loaded: object, empty: dict[str, Any]) -> bool:
     if not isinstance(loaded, dict):
         return False
     tables = [key for key, value in empty.items() if isinstance(value, dict)]
-    return all(isinstance(loaded.get(key), dict) for key in tables) and set(empty["boot"]) <= set(loaded["boot"])
+    if not all(isinstance(loaded.get(key), dict) for key in tables):
+        return False
+    return "boot_id" in loaded["boot"] and isinstance(loaded["boot"].get("passed"), dict)

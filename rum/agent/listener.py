@@ -14,6 +14,9 @@ from rum.protocol.limits import HOST_CID
 BACKLOG = 128
 """More than UNAUTHENTICATED_MAX, so that a burst of clients waits instead of being refused."""
 
+ACCEPT_AGAIN_S = 0.1
+"""How long an agent that is out of descriptors leaves new clients waiting."""
+
 BUFFER_SIZE = 8 * 1024 * 1024
 """Kernels since 6.12.92 reset a stream whose receive queue holds more small packets than its buffer allows for: about
 455 at the default of 256 KiB."""
@@ -66,10 +69,16 @@ def accept_from(loop: Loop, listener: socket.socket, on_connection: Callable[[so
             connection, peer = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
+        except OSError:
+            # Out of descriptors (accept(2)): the listener stays readable, so asking at once again would spin.
+            watch.want(0)
+            loop.call_later(ACCEPT_AGAIN_S, lambda: watch.want(READ))
+            return
         if listener.family != socket.AF_UNIX and peer[0] != HOST_CID:
             connection.close()
             return
         connection.setblocking(False)
         on_connection(connection)
 
-    loop.watch(listener.fileno(), accept).want(READ)
+    watch = loop.watch(listener.fileno(), accept)
+    watch.want(READ)

@@ -32,6 +32,12 @@ class Timer:
 
     def cancel(self) -> None:
         self.cancelled = True
+        # It stays in the heap until it would have been due, what it was for need not.
+        self.callback = nothing
+
+
+def nothing() -> None:
+    """What a cancelled timer does."""
 
 
 class Watch:

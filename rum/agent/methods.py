@@ -6,14 +6,17 @@ import platform
 from dataclasses import asdict
 from typing import Callable
 
+from rum.agent.cache import CachedScript, ScriptCache
 from rum.agent.connection import Connection
 from rum.agent.daemon import Daemon
 from rum.agent.exec import ExecRequest
+from rum.agent.large_message import LargeMessage
 from rum.agent.run import Run
 from rum.protocol.errors import ErrorCode, RequestError
 from rum.protocol.fields import get_bool, get_int, get_list, get_object, get_optional_str, get_str
+from rum.protocol.limits import LARGE_MESSAGE
 from rum.protocol.messages import Message
-from rum.protocol.scripts import Mode, get_choice, scripts_from_wire
+from rum.protocol.scripts import Mode, check_list, get_choice, script_from_wire
 
 
 def serve_request(daemon: Daemon, connection: Connection, request: Message) -> None:
@@ -22,11 +25,15 @@ def serve_request(daemon: Daemon, connection: Connection, request: Message) -> N
         method = METHODS.get(get_str(request, "method"))
         if method is None:
             raise RequestError(ErrorCode.UNKNOWN_METHOD, f"this agent has no method {request['method'][:80]!r}")
+        if connection.large and method is not provision:
+            raise RequestError(ErrorCode.BAD_REQUEST, f"a {request['method']} request is at most {LARGE_MESSAGE} bytes")
         method(daemon, connection, get_object(request, "params"))
     except ValueError as exc:
         connection.refuse(RequestError(ErrorCode.BAD_REQUEST, str(exc)))
     except RequestError as exc:
         connection.refuse(exc)
+    except OSError as exc:
+        connection.refuse(RequestError(ErrorCode.INTERNAL, f"the guest cannot serve this: {exc}"))
 
 
 def status(daemon: Daemon, connection: Connection, _params: Message) -> None:
@@ -57,13 +64,21 @@ def status(daemon: Daemon, connection: Connection, _params: Message) -> None:
 
 def provision(daemon: Daemon, connection: Connection, params: Message) -> None:
     """Run what has to run of the scripts."""
-    scripts = scripts_from_wire(get_list(params, "scripts"))
+    items = get_list(params, "scripts")
+    check_list(items)
     mode = get_choice(Mode, params, "mode") if params.get("mode") is not None else Mode.AUTO
-    outcome = daemon.provision(mode, scripts)
+    outcome = daemon.provision(mode, [receive_script(daemon.cache, connection.large, item) for item in items])
     if isinstance(outcome, Run):
         connection.follow(outcome.record)
     else:
         connection.result(asdict(outcome))
+
+
+def receive_script(cache: ScriptCache, large: LargeMessage | None, item: object) -> CachedScript:
+    """Store one script of a request, whose text is in memory only meanwhile. Raises ValueError and OSError."""
+    script = script_from_wire(large.expand(item) if large else item)
+    cache.store_content(script)
+    return CachedScript.of(script)
 
 
 def attach(daemon: Daemon, connection: Connection, params: Message) -> None:

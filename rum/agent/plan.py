@@ -21,7 +21,7 @@ class Plan:
 def make_plan(mode: Mode, scripts: Iterable[CachedScript], ledger: Ledger) -> Plan:
     """What is to run of the scripts, which are in order."""
     run, skipped = [], []
-    changed = changed_scripts(scripts, ledger) if mode is Mode.AUTO else []
+    changed = changed_scripts(scripts, ledger)
     for script in scripts:
         if must_run(mode, script, ledger):
             run.append(script)

@@ -59,6 +59,7 @@ class Process:
         self._stopping = False
         self._kill_at = 0.0
         self._timed_out = False
+        held.started(child.pid)
         self._pidfd = os.pidfd_open(child.pid)
         self._exit_watch = loop.watch(self._pidfd, lambda _events: self._exited())
         self._exit_watch.want(READ)
@@ -72,7 +73,7 @@ class Process:
 
     def stop(self) -> None:
         """TERM for the whole tree, KILL for what is left of it after five seconds."""
-        if self._stopping:
+        if self._stopping or self._reported:
             return
         self._stopping = True
         self._kill_at = time.monotonic() + KILL_AFTER_S
@@ -82,8 +83,10 @@ class Process:
         self._timers.append(self._loop.call_later(KILL_AFTER_S, self._kill))
 
     def _time_is_up(self) -> None:
-        self._timed_out = self._child.returncode is None
-        self.stop()
+        # What a script that has ended left in the background may take as long as it likes.
+        if self._child.poll() is None:
+            self._timed_out = True
+            self.stop()
 
     def _kill(self) -> None:
         kill_now(self._held)
@@ -98,7 +101,6 @@ class Process:
         self._ended = time.monotonic()
         for pump in self._pumps:
             pump.process_ended()
-            pump.drain()
         self._check()
 
     def _check(self) -> None:
@@ -120,14 +122,13 @@ class Process:
         return time.monotonic() - self._ended >= STRAGGLER_S and not any(pump.owes for pump in self._pumps)
 
     def _finish(self) -> None:
+        self._reported = True
         for timer in self._timers:
             timer.cancel()
         for pump in self._pumps:
-            pump.drain()
             pump.detach()
         self._held.remove()
         code = self._child.returncode
-        self._reported = True
         self._on_ending(
             Ending(
                 exit_code=code if code >= 0 else None,

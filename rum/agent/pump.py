@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import struct
 import termios
 from typing import Callable
@@ -39,13 +40,13 @@ class Pump:
         return self._owed > 0 and not self.at_end
 
     def process_ended(self) -> None:
-        """Take note of how much is in the pipe now: this much belongs to the process, whoever else writes to it."""
+        """Read what is in the pipe now: this much belongs to the process. While paused it is owed instead.
+
+        Not until the pipe is empty: something left in the background may write for ever.
+        """
         if not self.at_end:
             self._owed = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
-
-    def drain(self) -> None:
-        """Read what is there, unless paused."""
-        while not self.at_end and not self._paused and self._read():
+        while not self._paused and self._read() and self.owes:
             pass
 
     def pause(self, paused: bool) -> None:
@@ -75,6 +76,9 @@ class Pump:
         self._read()
 
     def _read(self) -> bool:
+        """Whether there was something to read."""
+        if self.at_end:
+            return False
         try:
             data = os.read(self._fd, CHUNK_MAX)
         except BlockingIOError:
@@ -102,13 +106,25 @@ def open_fifo(loop: Loop, path: str) -> tuple[Pump, int]:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     os.mkfifo(path, 0o600)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     writer = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    return Pump(loop, reader, path=path), writer
+    try:
+        return open_reader(loop, path), writer
+    except OSError:
+        os.close(writer)
+        raise
 
 
 def adopt_fifos(loop: Loop, directory: str) -> list[Pump]:
-    """Go on reading what a predecessor left: processes may still write to it."""
+    """Go on reading what a predecessor left, as far as processes still write to it. Raises OSError."""
     names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     paths = [os.path.join(directory, name) for name in names]
-    return [Pump(loop, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path=path) for path in paths]
+    pumps = [open_reader(loop, path) for path in paths if stat.S_ISFIFO(os.lstat(path).st_mode)]
+    for pump in pumps:
+        # A FIFO that was opened without a writer never says that it has none (fifo(7)): only reading tells.
+        pump.process_ended()
+    return [pump for pump in pumps if not pump.at_end]
+
+
+def open_reader(loop: Loop, path: str) -> Pump:
+    """The pump of a FIFO that is there. Raises OSError."""
+    return Pump(loop, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path=path)

@@ -1,8 +1,8 @@
 """A run's record: the frames its clients are sent, in a file. Live streaming and replay are the same bytes.
 
 The record is capped. Past the cap output is dropped, but the last of each script is kept aside and written, after a
-`truncated` event, before its `script_exited`. When the disk is full, messages go on in memory, so that connected
-clients still learn how the run ended.
+`truncated` event, before its `script_exited`. When the disk is full, the record goes on in memory with a lower cap, so
+that clients still learn how the run ended and what the script that failed has to say about it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from rum.protocol.limits import RECORD_MAX, RECORD_TAIL
 from rum.protocol.messages import Message, encode_message, parse_message
 
 FILE_NAME = "record"
+
+MEMORY_MAX = 1024 * 1024
+"""Output that is kept in memory once the disk is full."""
 
 
 class Readable:
@@ -42,7 +45,7 @@ class Readable:
 
     def has_boundary(self, offset: int) -> bool:
         """Whether a frame begins, or the record ends, at the offset."""
-        return 0 <= offset <= self.size and scan_record(self._fd, stop_at=offset).end == offset
+        return 0 <= offset <= self.size and scan_record(self.read, offset).end == offset
 
     def watch(self, callback: Callable[[], None]) -> None:
         """Call back whenever the record has grown."""
@@ -106,20 +109,17 @@ class Record(Readable):
     def output(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
         """Append output, or keep it aside once the record is full."""
         frame = encode_output(kind, timestamp_us, data)
-        if self.failure is None and not self._tail and self.size + len(frame) <= self._limit:
-            self._append(frame, lost=len(data))
+        if not self._tail and self._has_room(len(frame)):
+            self._append(frame)
         else:
             self._keep_aside(kind, timestamp_us, data)
 
     def end_of_output(self, script: str) -> None:
         """Write what was kept aside of the script's output, and how much is missing before it."""
-        if self.failure is not None:
-            self._dropped += self._tail_size
-            self._tail.clear()
         if self._dropped:
             self.message({"type": "truncated", "name": script, "bytes": self._dropped})
         for kind, timestamp_us, data in self._tail:
-            self._append(encode_output(kind, timestamp_us, data), lost=len(data))
+            self._append(encode_output(kind, timestamp_us, data))
         self._tail.clear()
         self._tail_size = self._dropped = 0
 
@@ -130,15 +130,15 @@ class Record(Readable):
         except OSError as exc:
             self.failure = self.failure or exc
 
-    def _append(self, frame: bytes, *, lost: int = 0) -> None:
+    def _has_room(self, length: int) -> bool:
+        in_memory = len(self._in_memory) + length <= MEMORY_MAX
+        return self.size + length <= self._limit and (self.failure is None or in_memory)
+
+    def _append(self, frame: bytes) -> None:
         if self.failure is None:
             self._append_to_file(frame)
         if self.failure is not None:
-            # Output is not worth the memory that a full disk would make it take.
-            if lost:
-                self._dropped += lost
-            else:
-                self._in_memory += frame
+            self._in_memory += frame
         self._grown()
 
     def _append_to_file(self, frame: bytes) -> None:
@@ -170,7 +170,7 @@ class StoredRecord(Readable):
 
     def __init__(self, directory: str) -> None:
         super().__init__(os.open(os.path.join(directory, FILE_NAME), os.O_RDONLY | os.O_CLOEXEC))
-        scan = scan_record(self._fd)
+        scan = scan_file(self._fd)
         if scan.result_at is None:
             os.close(self._fd)
             raise ValueError(f"the record in {directory} has no result")
@@ -205,19 +205,26 @@ class Scan:
             self.result_at = offset
 
 
-def scan_record(fd: int, *, stop_at: int | None = None) -> Scan:
-    """Walk over the whole frames of a record, up to `stop_at` where given. A torn or foreign end is not part of it."""
+def scan_file(fd: int) -> Scan:
+    """Walk over a record's file. Raises OSError."""
+    return scan_record(lambda offset, limit: os.pread(fd, limit, offset), os.fstat(fd).st_size)
+
+
+def scan_record(read: Callable[[int, int], bytes], size: int) -> Scan:
+    """Walk over the whole frames in the first `size` bytes; a torn or foreign end is not part of the record.
+
+    `read` is given an offset and a number of bytes.
+    """
     scan = Scan()
-    size = os.fstat(fd).st_size if stop_at is None else stop_at
     while scan.end + HEADER.size <= size:
-        length, number = HEADER.unpack(os.pread(fd, HEADER.size, scan.end))
+        length, number = HEADER.unpack(read(scan.end, HEADER.size))
         following = scan.end + HEADER.size + length
         try:
             kind = check_header(length, number)
             if following > size:
                 break
             if kind is Kind.MESSAGE:
-                scan.take_message(scan.end, parse_message(os.pread(fd, length, scan.end + HEADER.size)))
+                scan.take_message(scan.end, parse_message(read(scan.end + HEADER.size, length)))
         except (RemoteProtocolError, KeyError):
             break
         scan.end = following

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
+import sys
 from dataclasses import asdict
 
 from rum.agent import durable
 from rum.agent.cache import ScriptCache
-from rum.agent.containment import contain, kill_now
+from rum.agent.containment import contain, kill_now, left_behind
+from rum.agent.exec import EXEC_PREFIX
 from rum.agent.ledger import Ledger
 from rum.agent.plan import changed_scripts
-from rum.agent.record import FILE_NAME, Scan, scan_record
+from rum.agent.record import FILE_NAME, Scan, scan_file
 from rum.agent.run import SESSION_FILE
 from rum.agent.settings import Settings
 from rum.protocol.limits import RECORDS_KEPT
 from rum.protocol.messages import encode_message
 from rum.protocol.results import ProvisionResult
 
+RUN_ID = re.compile(r"[0-9]{6,}-[0-9a-f]{6}")
+
 
 def run_ids(settings: Settings) -> list[str]:
     """Every run there is a directory of, oldest first."""
-    return sorted(os.listdir(settings.runs_dir)) if os.path.isdir(settings.runs_dir) else []
+    names = os.listdir(settings.runs_dir) if os.path.isdir(settings.runs_dir) else []
+    return sorted(filter(RUN_ID.fullmatch, names))
 
 
 def new_run_id(settings: Settings) -> str:
@@ -39,21 +45,33 @@ def prune_runs(settings: Settings, *, keep: int = RECORDS_KEPT) -> None:
 
 
 def close_interrupted_runs(settings: Settings, ledger: Ledger, cache: ScriptCache) -> None:
-    """Give every run without a result one, once nothing of it runs any more. Raises OSError."""
+    """Give every run without a result one, once nothing of it runs any more; a full disk leaves it without."""
     for run_id in run_ids(settings):
         close_if_interrupted(settings, run_id, ledger, cache)
 
 
+def kill_left_commands(settings: Settings) -> None:
+    """Kill the commands of clients that a killed predecessor served: nobody is left to run them for."""
+    for held in left_behind(settings, settings.fifo_dir, EXEC_PREFIX):
+        kill_now(held)
+
+
 def close_if_interrupted(settings: Settings, run_id: str, ledger: Ledger, cache: ScriptCache) -> None:
-    """Cut the run's record to its last whole frame and end it, unless it has ended. Raises OSError."""
+    """Cut the run's record to its last whole frame and end it, unless it has ended."""
     directory = os.path.join(settings.runs_dir, run_id)
     try:
-        fd = os.open(os.path.join(directory, FILE_NAME), os.O_RDWR | os.O_CLOEXEC)
+        close_record(settings, directory, run_id, ledger, cache)
     except FileNotFoundError:
         shutil.rmtree(directory, ignore_errors=True)
-        return
+    except OSError as exc:
+        sys.stderr.write(f"rum-agent: cannot close the record of run {run_id}: {exc}\n")
+
+
+def close_record(settings: Settings, directory: str, run_id: str, ledger: Ledger, cache: ScriptCache) -> None:
+    """See `close_if_interrupted`. Raises OSError, FileNotFoundError where there is no record."""
+    fd = os.open(os.path.join(directory, FILE_NAME), os.O_RDWR | os.O_CLOEXEC)
     try:
-        scan = scan_record(fd)
+        scan = scan_file(fd)
         if scan.result_at is not None:
             return
         kill_leftovers(settings, directory, run_id, scan)

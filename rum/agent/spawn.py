@@ -58,6 +58,9 @@ def spawn(command: Command, descriptors: tuple[int, int, int], enter: Callable[[
         become_ordinary()
         if command.terminal:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if account and command.terminal:
+            # As sshd(8) does: programs open their terminal again, by name.
+            os.fchown(0, account.pw_uid, -1)
         if account:
             become(account)
 

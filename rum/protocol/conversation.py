@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rum.protocol.errors import LocalProtocolError, RemoteProtocolError
-from rum.protocol.frames import Frame, FrameDecoder, Kind, encode_frame
+from rum.protocol.frames import Frame, FrameDecoder, Kind, LargePayload, encode_frame
 from rum.protocol.messages import Message, encode_message, parse_message
 from rum.protocol.phases import Phase, Role, next_phase
 
@@ -19,12 +19,15 @@ class Received(NamedTuple):
 
 
 class Conversation:
-    """Both ends keep one. `send_*` return the bytes to send, `received` yields what arrived."""
+    """Both ends keep one. `send_*` return the bytes to send, `received` yields what arrived.
 
-    def __init__(self, role: Role) -> None:
+    With `make_large` messages over LARGE_MESSAGE go to what it makes instead of into memory.
+    """
+
+    def __init__(self, role: Role, make_large: Callable[[], LargePayload] | None = None) -> None:
         self._role = role
         self._peer = Role.HOST if role is Role.AGENT else Role.AGENT
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(make_large)
         self.phase = Phase.WELCOME
 
     def feed(self, data: bytes) -> None:
@@ -34,7 +37,7 @@ class Conversation:
     def received(self) -> Iterator[Received]:
         """Every whole frame so far. Raises RemoteProtocolError at the first that is broken or out of turn."""
         while (frame := self._decoder.maybe_next_frame()) is not None:
-            message = parse_message(frame.payload) if frame.kind is Kind.MESSAGE else None
+            message = read_message(frame) if frame.kind is Kind.MESSAGE else None
             self._advance(self._peer, frame.kind, message)
             yield Received(frame, message)
 
@@ -60,3 +63,8 @@ class Conversation:
             sentence = f"the {sender.value} sent {what!r} in phase {self.phase.value}"
             raise LocalProtocolError(sentence) if sender is self._role else RemoteProtocolError(sentence)
         self.phase = after
+
+
+def read_message(frame: Frame) -> Message:
+    """The message of a MESSAGE frame. Raises RemoteProtocolError."""
+    return frame.large.message() if frame.large else parse_message(frame.payload)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 from rum.protocol.errors import LocalProtocolError, RemoteProtocolError
-from rum.protocol.limits import CHUNK_MAX, MESSAGE_MAX
+from rum.protocol.limits import CHUNK_MAX, LARGE_MESSAGE, MESSAGE_MAX
 
 HEADER = struct.Struct("!IB")
 TIMESTAMP = struct.Struct("!Q")
@@ -35,11 +35,22 @@ OUTPUT_KINDS = {Kind.STDOUT: "stdout", Kind.STDERR: "stderr"}
 PAYLOAD_MAX = {kind: MESSAGE_MAX if kind is Kind.MESSAGE else CHUNK_MAX for kind in Kind}
 
 
+class LargePayload(Protocol):
+    """Takes the payload of a large message piece by piece, so that the decoder does not have to hold it."""
+
+    def take(self, data: bytes) -> None:
+        """The next piece."""
+
+    def message(self) -> dict[str, Any]:
+        """The message, once all of it has been taken. Raises RemoteProtocolError."""
+
+
 class Frame(NamedTuple):
-    """One frame; its payload is within the limit of its kind."""
+    """One frame; its payload is within the limit of its kind, and empty where `large` has taken it."""
 
     kind: Kind
     payload: bytes
+    large: LargePayload | None = None
 
     @property
     def size(self) -> int:
@@ -69,8 +80,11 @@ def split_output(payload: bytes) -> tuple[int, bytes]:
 class FrameDecoder:
     """Turns a byte stream into frames, however it was cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_large: Callable[[], LargePayload] | None = None) -> None:
         self._buffer = bytearray()
+        self._make_large = make_large
+        self._large: LargePayload | None = None
+        self._large_missing = 0
 
     @property
     def buffered(self) -> int:
@@ -88,16 +102,32 @@ class FrameDecoder:
 
     def maybe_next_frame(self) -> Frame | None:
         """The next frame if it is whole. Raises RemoteProtocolError."""
+        if self._large:
+            return self._feed_large(self._large)
         if len(self._buffer) < HEADER.size:
             return None
         length, number = HEADER.unpack_from(self._buffer)
         kind = check_header(length, number)
+        if self._make_large and kind is Kind.MESSAGE and length > LARGE_MESSAGE:
+            self._large, self._large_missing = self._make_large(), length
+            del self._buffer[: HEADER.size]
+            return self._feed_large(self._large)
         end = HEADER.size + length
         if len(self._buffer) < end:
             return None
         payload = bytes(memoryview(self._buffer)[HEADER.size : end])
         del self._buffer[:end]
         return Frame(kind, payload)
+
+    def _feed_large(self, large: LargePayload) -> Frame | None:
+        piece = bytes(memoryview(self._buffer)[: self._large_missing])
+        del self._buffer[: len(piece)]
+        self._large_missing -= len(piece)
+        large.take(piece)
+        if self._large_missing:
+            return None
+        self._large = None
+        return Frame(Kind.MESSAGE, b"", large)
 
 
 def check_header(length: int, number: int) -> Kind:

@@ -29,6 +29,21 @@ OUTPUT_CHUNK = SEND_MAX - 5 - 8
 COALESCE_S = 0.020
 """How long small output is gathered: one frame per write() overflows the receive queue of kernels since 6.12.92."""
 
+LARGE_MESSAGE = 64 * 1024
+"""A message over this is not held in the agent's memory, which has to stay small in a guest of 128 MiB."""
+
+LONG_STRING = 256
+"""Of a large message, strings over this are set aside in a file: a thousand scripts then leave a quarter of a MiB."""
+
+SKELETON_MAX = 1024 * 1024
+"""What a large message may have beside its long strings: a thousand scripts with short texts."""
+
+STRUCTURE_MAX = 50_000
+"""Elements of a large message: each takes some hundred bytes once parsed."""
+
+STRING_MAX = 2 * 1024 * 1024
+"""One string as it is spelled in JSON, so also the longest script: two copies are in memory while it is stored."""
+
 NONCE_SIZE = 32
 """Both sides' nonces are as long as the hash, so neither can be guessed nor repeats within a VM's life."""
 

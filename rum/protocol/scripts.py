@@ -122,16 +122,20 @@ def script_from_wire(item: object) -> ProvisionScript:
         raise ValueError(f"script {name}: {exc}") from None
 
 
-def scripts_from_wire(items: list[object]) -> list[ProvisionScript]:
-    """A request's whole list, in order. Raises ValueError, also for two scripts of one name."""
+def check_list(items: list[object]) -> None:
+    """Raises ValueError where a request's `scripts` are too many, or two of them have one name."""
     if len(items) > SCRIPTS_MAX:
         raise ValueError(f"scripts has {len(items)} elements, at most {SCRIPTS_MAX} are allowed")
-    scripts = in_order(script_from_wire(item) for item in items)
-    names = [script.name for script in scripts]
-    duplicates = sorted({name for name in names if names.count(name) > 1})
+    names = [item.get("name") for item in items if isinstance(item, dict)]
+    duplicates = [name for name in names if isinstance(name, str) and names.count(name) > 1]
     if duplicates:
         raise ValueError(f"two scripts are named {duplicates[0]}")
-    return scripts
+
+
+def scripts_from_wire(items: list[object]) -> list[ProvisionScript]:
+    """A request's whole list, in order. Raises ValueError."""
+    check_list(items)
+    return in_order(script_from_wire(item) for item in items)
 
 
 def get_choice(choices: type[_E], item: Mapping[str, object], name: str) -> _E:
