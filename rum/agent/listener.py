@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 from typing import Callable
 
 from rum.agent.loop import READ, Loop
@@ -39,9 +38,9 @@ def listen_vsock(port: int) -> socket.socket:
     """Listen on the guest's vsock port. Raises OSError."""
     listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
     with contextlib.suppress(OSError):
-        # The maximum first: the kernel clamps the size to it (vsock(7)).
+        # The maximum first: the kernel clamps the size to it (vsock(7)). CPython packs the u64 of these options itself.
         for option in (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, socket.SO_VM_SOCKETS_BUFFER_SIZE):
-            listener.setsockopt(socket.AF_VSOCK, option, struct.pack("@Q", BUFFER_SIZE))
+            listener.setsockopt(socket.AF_VSOCK, option, BUFFER_SIZE)
     listener.bind((socket.VMADDR_CID_ANY, port))
     listener.listen(BACKLOG)
     return listener
