@@ -67,7 +67,11 @@ class Daemon:
         release_network_wait(self.settings)
         self._run_boot_scripts()
         self.loop.run()
-        listener.close()
+        signal.set_wakeup_fd(-1)
+        for connection in list(self._connections):
+            connection.close()
+        for opened in (*self._signal_pipe, listener):
+            opened.close()
 
     def provision(self, mode: Mode, scripts: list[CachedScript]) -> Run | ProvisionResult:
         """The run that does it, also one that goes on already, or the result where nothing has to run.

@@ -1,0 +1,1 @@
+"""End-to-end tests: real cloud images, a real hypervisor, rum's public command and facade."""

@@ -1,0 +1,74 @@
+"""Fixtures of the end-to-end tests: the image they boot and the projects they drive."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.images.recipes import RECIPES
+from e2e.project import Project
+from rum.host import Accelerator, choose_accelerator, choose_transport
+
+MakeProject = Callable[..., Project]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--image` and `--official`."""
+    group = parser.getgroup("rum")
+    group.addoption("--image", default="debian-12", metavar="NAME|PATH|URL", help="what the tests boot")
+    group.addoption("--official", action="store_true", help="download the image even where it could be built")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """What rum chooses on this host."""
+    accelerator, transport = choose_accelerator("auto"), choose_transport("auto")
+    return [
+        f"accelerator: {accelerator.accelerator.value} ({accelerator.reason})",
+        f"transport: {transport.transport.value} ({transport.reason})",
+        f"image: {config.getoption('image')}",
+    ]
+
+
+def build_image(name: str) -> str:
+    """The path of a built image; workers that ask at once share one build."""
+    build = [sys.executable, "-m", "e2e.images", "build", name]
+    built = subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
+    return built.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest) -> str:
+    """`image.base` of every project."""
+    name: str = request.config.getoption("image")
+    built = name in RECIPES and not request.config.getoption("official")
+    return build_image(name) if built else name
+
+
+@pytest.fixture(scope="session")
+def patience() -> int:
+    """Deadlines are for KVM; an emulated CPU gets five times as long, as in rum itself."""
+    return 5 if choose_accelerator("auto").accelerator is Accelerator.TCG else 1
+
+
+@pytest.fixture(scope="module")
+def make_project(
+    image: str, patience: int, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[MakeProject]:
+    """Makes projects whose VMs are destroyed at the module's end, their consoles shown where a test has failed."""
+    made: list[Project] = []
+
+    def make(name: str, base: str | None = None) -> Project:
+        directory: Path = tmp_path_factory.mktemp(name)
+        made.append(Project(directory, base or image, patience))
+        return made[-1]
+
+    failed_before = request.session.testsfailed
+    yield make
+    for project in made:
+        if request.session.testsfailed > failed_before and (project.directory / "state").exists():
+            sys.stderr.write(f"--- console of {project.directory.name}\n{project.console[-6000:]}\n")
+        project.rum("destroy", "-y")

@@ -1,0 +1,128 @@
+"""The images that can be built: what goes into each of them, as tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from e2e.images import guestfiles
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One image. Everything in here goes into its cache key."""
+
+    name: str
+    suite: str
+    packages: tuple[str, ...]
+    files: Mapping[str, str]
+    """Guest path to content; root owns each of them, mode 0644."""
+    links: Mapping[str, str]
+    """Guest path to what the symbolic link points at."""
+    units: tuple[str, ...] = ("systemd-networkd.service",)
+    """Enabled beyond what their packages enable by themselves."""
+    removed: tuple[str, ...] = ()
+    """Shell patterns of guest paths that packages leave behind and that each machine has to make for itself."""
+    absent: tuple[str, ...] = ()
+    """Guest paths whose existence would make the image pointless: the build fails."""
+    pockets: tuple[str, ...] = ()
+    """Archives beside the suite's own that updates come from."""
+    index_may_be_old: bool = False
+    """Development suites are also taken from an index past its Valid-Until."""
+
+
+# What the cloud team's images have, as far as it works without Python. AppArmor is left out: compiling its profiles
+# takes a quarter of the first boot where there is no KVM, and nothing a test looks at is confined by them.
+_BASE = (
+    "apt-utils",
+    "bash-completion",
+    "bind9-host",
+    "ca-certificates",
+    "curl",
+    "dbus",
+    "dosfstools",
+    "e2fsprogs",
+    "ethtool",
+    "fdisk",
+    "gdisk",
+    "grub-cloud-amd64",
+    "init",
+    "iproute2",
+    "iptables",
+    "iputils-ping",
+    "less",
+    "libnss-myhostname",
+    "libpam-systemd",
+    "linux-image-cloud-amd64",
+    "lsof",
+    "man-db",
+    "manpages",
+    "nano",
+    "netbase",
+    "openssh-server",
+    "pciutils",
+    "polkitd",
+    "procps",
+    "psmisc",
+    "screen",
+    "socat",
+    "sudo",
+    "systemd-resolved",
+    "systemd-timesyncd",
+    "tcpdump",
+    "traceroute",
+    "tzdata",
+    "udev",
+    "uuid-runtime",
+    "vim-tiny",
+    "wget",
+    "whiptail",
+    "xz-utils",
+    "zstd",
+)
+_WITH_PYTHON = ("apt-listchanges", "cloud-guest-utils", "netplan.io", "python3", "reportbug", "unattended-upgrades")
+_WITH_CLOUD_INIT = ("cloud-init", "cloud-initramfs-growroot", "ssh-import-id")
+
+_MADE_BY_CLOUD_INIT = ("etc/ssh/ssh_host_*",)
+_UPDATES = ("updates", "security")
+
+
+def _debian(release: str, suite: str) -> Recipe:
+    return Recipe(
+        name=f"debian-{release}",
+        suite=suite,
+        packages=_BASE + _WITH_PYTHON + _WITH_CLOUD_INIT,
+        files=guestfiles.common_files(suite, _UPDATES),
+        links=guestfiles.LINKS,
+        removed=_MADE_BY_CLOUD_INIT,
+        pockets=_UPDATES,
+    )
+
+
+def _without_cloud_init(recipe: Recipe) -> Recipe:
+    return replace(
+        recipe,
+        name=f"{recipe.name}-no-cloud-init",
+        packages=_BASE + _WITH_PYTHON,
+        absent=("usr/bin/cloud-init",),
+        removed=(),
+        files={**recipe.files, **guestfiles.NETPLAN_DHCP},
+    )
+
+
+def _without_python(recipe: Recipe) -> Recipe:
+    return replace(
+        recipe,
+        name=f"{recipe.name}-no-python",
+        packages=_BASE,
+        absent=("usr/bin/cloud-init", "usr/bin/python3"),
+        removed=(),
+        files={**recipe.files, **guestfiles.NETWORKD_DHCP},
+    )
+
+
+_DEBIAN_12 = _debian("12", "bookworm")
+_DEBIAN_13 = _debian("13", "trixie")
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (_DEBIAN_12, _without_cloud_init(_DEBIAN_12), _without_python(_DEBIAN_12), _DEBIAN_13)
+}

@@ -1,0 +1,211 @@
+"""A rum project in a directory of its own, driven through the installed `rum` command as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+RUM = Path(sys.executable).with_name("rum")
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a finished command ended; the time is in seconds."""
+
+    exit: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def events(self) -> list[Json]:
+        """The JSON lines of a command that ran with `-o json`."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+    @property
+    def done(self) -> Json:
+        """The last event."""
+        return self.events[-1]
+
+    def output(self, script: str, stream: str = "stdout") -> str:
+        """What a script has printed, of the JSON events."""
+        return "".join(
+            event["text"]
+            for event in self.events
+            if event["type"] == "output" and event["script"] == script and event["stream"] == stream
+        )
+
+    def of_type(self, kind: str) -> list[Json]:
+        """The events of a type."""
+        return [event for event in self.events if event["type"] == kind]
+
+    def result(self) -> Json:
+        """The last run result."""
+        return self.of_type("result")[-1]
+
+
+class Live:
+    """A command that is still running, its JSON events read as they come."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.seen: list[Json] = []
+        self._started = time.monotonic()
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def wait_for(self, wanted: Callable[[Json], bool], within_s: float) -> Json:
+        """The first event from here on that is wanted. Fails when there is none in time or the command ends."""
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no such event within {within_s:.0f} s; seen: {self.seen[-20:]}") from None
+            assert line is not None, f"the command ended without such an event; seen: {self.seen[-20:]}"
+            self.seen.append(json.loads(line))
+            if wanted(self.seen[-1]):
+                return self.seen[-1]
+
+    def finish(self, within_s: float) -> Outcome:
+        """The outcome once the command has ended; it has no stderr."""
+        deadline = time.monotonic() + within_s
+        while (line := self._lines.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
+            self.seen.append(json.loads(line))
+        return self.so_far(self.process.wait(timeout=10))
+
+    def so_far(self, exit_status: int = -1) -> Outcome:
+        """What has been seen, as if the command had ended here."""
+        return Outcome(exit_status, "\n".join(map(json.dumps, self.seen)), "", time.monotonic() - self._started)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+
+@dataclass
+class Project:
+    """One rum.toml and its VM. `patience` scales the deadlines for an emulated CPU."""
+
+    directory: Path
+    image: str
+    patience: int
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `rum` is started with: the user's own environment with this project's state apart."""
+        return {**os.environ, "XDG_STATE_HOME": str(self.directory / "state"), **self.env}
+
+    @property
+    def state_dir(self) -> Path:
+        """The VM's directory; there is exactly one."""
+        (found,) = (self.directory / "state" / "rum" / "vms").iterdir()
+        return found
+
+    @property
+    def console(self) -> str:
+        """What the serial console has shown so far."""
+        log = self.state_dir / "console.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def console_socket(self) -> str:
+        """Where the serial port can be talked to, as libvirt knows it."""
+        domain = subprocess.run(
+            ["virsh", "-c", "qemu:///session", "dumpxml", f"rum-{self.state_dir.name}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return next(
+            source.attrib["path"]
+            for source in ElementTree.fromstring(domain).iterfind("./devices/serial/source")
+            if source.get("mode") == "bind"
+        )
+
+    def configure(self, text: str) -> None:
+        """Write rum.toml: this text after the image and a small machine."""
+        head = f'[image]\nbase = {json.dumps(self.image)}\n\n[resources]\nmemory_mb = 768\ncpus = 1\ndisk = "4G"\n\n'
+        (self.directory / "rum.toml").write_text(head + text)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line for these arguments."""
+        return [str(RUM), "-c", str(self.directory / "rum.toml"), *arguments]
+
+    def rum(self, *arguments: str, within_s: float = 120, stdin: str | None = None) -> Outcome:
+        """Run `rum` to its end."""
+        started = time.monotonic()
+        done = subprocess.run(
+            self.command(*arguments),
+            env=self.environment,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=within_s * self.patience,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+    def up(self, *, expect: int = 0) -> Outcome:
+        """`rum -o json up`, which must end with that status."""
+        outcome = self.rum("-o", "json", "up")
+        assert outcome.exit == expect, f"exit {outcome.exit}\n{outcome.stdout[-4000:]}\n{outcome.stderr[-4000:]}"
+        return outcome
+
+    def start(self, *arguments: str) -> Live:
+        """Start `rum -o json ...` and leave it running."""
+        process = subprocess.Popen(
+            self.command("-o", "json", *arguments),
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        return Live(process)
+
+    def guest(self, script: str) -> str:
+        """What a shell command prints in the guest; it must succeed."""
+        outcome = self.rum("exec", "--", "sh", "-c", script)
+        assert outcome.exit == 0, f"{script!r} ended with {outcome.exit}: {outcome.stderr}"
+        return outcome.stdout
+
+    def boot_id(self) -> str:
+        """The identity of the guest's boot."""
+        return self.guest("cat /proc/sys/kernel/random/boot_id").strip()
+
+    def status(self) -> Json:
+        """`rum -o json status`."""
+        outcome = self.rum("-o", "json", "status")
+        assert outcome.exit == 0, outcome.stderr
+        return next(event for event in outcome.events if "state" in event)
+
+    def wait_for_console(self, text: str, times: int = 1, within_s: float = 60) -> None:
+        """Wait until the serial console has shown the text so many times."""
+        for _ in poll(within_s * self.patience, f"{text!r} {times} times on the console"):
+            if self.console.count(text) >= times:
+                return
+
+
+def poll(within_s: float, what: str) -> Iterator[None]:
+    """Yield again and again until the caller stops asking; fails after the deadline, in seconds."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.1)
+    raise AssertionError(f"waited {within_s:.0f} s in vain for {what}")

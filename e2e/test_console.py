@@ -1,0 +1,44 @@
+"""The serial console, as a person would use it: a login prompt, or a shell by autologin when that is switched on."""
+
+from __future__ import annotations
+
+import socket
+
+import pexpect.socket_pexpect
+import pytest
+
+from e2e.conftest import MakeProject
+from e2e.project import Project
+
+pytestmark = pytest.mark.xdist_group("console")
+
+
+def open_console(project: Project) -> pexpect.socket_pexpect.SocketSpawn:
+    """A terminal at the guest's serial port."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(project.console_socket())
+    return pexpect.socket_pexpect.SocketSpawn(connection, timeout=30 * project.patience, encoding="utf-8")
+
+
+def test_autologin_reaches_a_shell(make_project: MakeProject) -> None:
+    project = make_project("autologin")
+    project.configure('[advanced]\nautologin = true\n[user]\nname = "developer"\n')
+    project.up()
+    console = open_console(project)
+    console.send("\n")
+    console.expect(r"developer@.*\$ ")
+    console.send("echo answer-$((40 + 2))\n")
+    console.expect("answer-42")
+    dropin = project.guest("cat /etc/systemd/system/serial-getty@ttyS0.service.d/*.conf")
+    assert "--autologin developer" in dropin
+    assert "After=" not in dropin
+
+
+def test_without_it_there_is_a_login_prompt(make_project: MakeProject) -> None:
+    project = make_project("login")
+    project.configure("")
+    project.up()
+    console = open_console(project)
+    console.send("\n")
+    console.expect("login: ")
+    project.guest("test ! -e /etc/systemd/system/serial-getty@ttyS0.service.d")

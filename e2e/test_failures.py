@@ -1,0 +1,95 @@
+"""A script fails: the command says which and how, the VM stays up, and a fix goes through without a reboot. One VM."""
+
+from __future__ import annotations
+
+import pytest
+
+from e2e.conftest import MakeProject
+from e2e.project import Outcome, Project
+
+pytestmark = pytest.mark.xdist_group("failures")
+
+
+def config(system: str, limits: str = "") -> str:
+    """A rum.toml whose system script is given; what runs after it leaves a trace."""
+    return f"""
+[provision.system]
+{limits}
+script = '''
+echo "about to fail, in step one"
+{system}
+'''
+
+[[provision.script]]
+name = "later"
+order = 150
+run_on = "system"
+script = "echo later >> /var/tmp/later"
+
+[provision.boot]
+script = "echo boot >> /var/tmp/boot-runs"
+"""
+
+
+@pytest.fixture(scope="module")
+def project(make_project: MakeProject) -> Project:
+    return make_project("failures")
+
+
+@pytest.fixture(scope="module")
+def first_failure(project: Project) -> Outcome:
+    project.configure(config("echo 'the reason' >&2; exit 7"))
+    return project.rum("up")
+
+
+@pytest.fixture(scope="module")
+def boot_id(project: Project, first_failure: Outcome) -> str:
+    return project.boot_id()
+
+
+def test_exit_7_is_named_with_its_output_and_what_to_do(project: Project, first_failure: Outcome) -> None:
+    assert first_failure.exit == 1
+    last = first_failure.stderr.splitlines()[-25:]
+    assert any("system" in line and "exit code 7" in line for line in last), first_failure.stderr
+    assert any("about to fail, in step one" in line for line in last)
+    assert any("the reason" in line for line in last)
+    assert any("rum up" in line for line in last[-3:])
+
+
+def test_the_vm_still_runs_unprovisioned(project: Project, boot_id: str) -> None:
+    status = project.status()
+    assert (status["state"], status["provisioned"]) == ("running", False)
+    assert status["last_run"]["failed_script"] == "system"
+    project.guest("test ! -e /var/lib/rum/.system-provisioned -a ! -e /var/tmp/later -a ! -e /var/tmp/boot-runs")
+
+
+def test_killed_by_a_signal(project: Project, boot_id: str) -> None:
+    project.configure(config("kill -9 $$"))
+    result = project.up(expect=1).result()
+    assert (result["failed_script"], result["exit_code"], result["signal"]) == ("system", None, 9)
+
+
+def test_out_of_time(project: Project, boot_id: str) -> None:
+    project.configure(config("sleep 600", limits="timeout_s = 2"))
+    outcome = project.up(expect=1)
+    assert (outcome.result()["failed_script"], outcome.result()["timed_out"]) == ("system", True)
+    assert project.guest("pgrep -x sleep || true") == "", "the whole process tree was stopped"
+
+
+def test_the_fixed_script_passes_in_the_same_boot(project: Project, boot_id: str) -> None:
+    project.configure(config("echo fixed"))
+    outcome = project.up()
+    assert outcome.result()["ran"] == ["system", "later", "boot"]
+    assert outcome.result()["first_boot"] is True
+    assert project.boot_id() == boot_id
+    project.guest("test -s /var/lib/rum/.system-provisioned -a -e /var/tmp/later")
+
+
+def test_a_failing_boot_script_does_not_make_system_run_again(project: Project, boot_id: str) -> None:
+    project.configure(config("echo fixed").replace("echo boot >>", "exit 5; echo boot >>"))
+    outcome = project.up(expect=1)
+    assert outcome.result()["ran"] == ["boot"]
+    assert outcome.result()["exit_code"] == 5
+    project.configure(config("echo fixed"))
+    assert project.up().result()["failed_script"] is None
+    assert project.guest("wc -l < /var/tmp/later").strip() == "1"

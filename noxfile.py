@@ -1,0 +1,53 @@
+"""The project's checks. `nox -l` lists them; `nox` runs what a change must pass on any plain host."""
+
+import os
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "types", "types_agent", "unit"]
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+AGENT = ["rum/__init__.py", "rum/protocol", "rum/agent"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting, lint rules, spelling."""
+    session.install("ruff>=0.17,<0.18", "codespell>=2.4")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict over everything, for the host's Python."""
+    session.install("mypy>=2.4,<3", "types-PyYAML", "nox", *PROJECT["dependencies"], *EXTRAS["test"], *EXTRAS["e2e"])
+    session.run("mypy")
+
+
+@nox.session
+def types_agent(session: nox.Session) -> None:
+    """mypy --strict over what ships to the guest, for its oldest Python, 3.9."""
+    # The last mypy that knows 3.9; a newer one refuses --python-version 3.9.
+    session.install("mypy==1.19.1")
+    session.run("mypy", "--python-version", "3.9", *AGENT)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Unit tests: no VM, no KVM, no root needed."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Boot real cloud images and drive the installed `rum`, as an ordinary user; `-- --image NAME` takes another."""
+    if os.geteuid() == 0:
+        session.error("the end-to-end tests run as an ordinary user: root has no qemu:///session")
+    session.install(".[e2e]")
+    session.run("pytest", "e2e", "-n", "auto", "--dist", "loadgroup", *session.posargs)

@@ -1,0 +1,49 @@
+"""The agent as one executable file: a zipapp that depends on nothing but the sources in it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+SHEBANG = b"#!/usr/bin/python3 -IS\n"
+MAIN = b"import sys\n\nfrom rum.agent.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
+PACKAGES = ("agent", "protocol")
+
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+UNIX = 3
+REGULAR_0644 = 0o100644 << 16
+
+
+def build_agent_zipapp() -> bytes:
+    """The zipapp: the same sources make the same bytes, whatever their time stamps and permissions."""
+    files = {"__main__.py": MAIN, **_sources()}
+    archive = io.BytesIO()
+    archive.write(SHEBANG)
+    # Not compressed: it travels compressed, and starts faster so.
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as zipped:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, ZIP_EPOCH)
+            entry.create_system = UNIX
+            entry.external_attr = REGULAR_0644
+            zipped.writestr(entry, files[name])
+    return archive.getvalue()
+
+
+def _sources() -> dict[str, bytes]:
+    root = resources.files("rum")
+    found = {"rum/__init__.py": (root / "__init__.py").read_bytes()}
+    for package in PACKAGES:
+        found.update(_modules(root / package, f"rum/{package}"))
+    return found
+
+
+def _modules(directory: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for entry in directory.iterdir():
+        name = f"{prefix}/{entry.name}"
+        if entry.is_dir():
+            yield from _modules(entry, name)
+        elif entry.name.endswith(".py"):
+            yield name, entry.read_bytes()

@@ -1,0 +1,64 @@
+"""What the serial console's log says about a boot."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rum.host.text import clean
+
+READ_MAX = 1 << 20
+"""Bytes from the end of the log: some thousand lines, more than a boot prints."""
+
+DIAGNOSES = (
+    (r"Kernel panic - not syncing: (?P<detail>.*)", "the guest's kernel panicked: {detail}"),
+    (r"python3: (?:not found|No such file)|/usr/bin/python3.*(?:No such file|status=203)", "the guest has no Python 3"),
+    (r"(?P<detail>rum-agent: .*)", "the agent in the guest does not start: {detail}"),
+    (r"No bootable device|Boot failed: not a bootable disk", "the image has no boot loader for this firmware"),
+    (r"UEFI Interactive Shell|BdsDxe: No bootable option", 'the image has no EFI boot loader; try firmware = "bios"'),
+    (
+        r"error: (?:no such partition|unknown filesystem|file .* not found)|grub rescue>",
+        "the guest's boot loader failed",
+    ),
+    (r"Gave up waiting for root|Cannot open root device", "the guest's kernel does not find its root file system"),
+    (r"You are in emergency mode|Entering emergency mode", "the guest's systemd is in emergency mode"),
+    (r"Out of memory: Killed process|oom-kill:", "the guest ran out of memory; raise resources.memory_mb"),
+    (r"cloud-init.*(?:Traceback|CRITICAL|Failed to)", "cloud-init failed in the guest"),
+)
+"""What to look for, the surest sign first, and what it means."""
+
+KERNEL = re.compile(r"Linux version |\[ +\d+\.\d+\] ")
+CLOUD_INIT = re.compile(r"cloud-init", re.IGNORECASE)
+LOGIN = re.compile(r"login: *$", re.MULTILINE)
+
+
+def read_console(log: Path, offset: int = 0) -> list[str]:
+    """The log's lines from `offset` on, without control characters and empty lines; long logs from their end."""
+    try:
+        with open(log, "rb") as file:
+            size = file.seek(0, 2)
+            start = offset if offset <= size else 0
+            file.seek(max(start, size - READ_MAX))
+            data = file.read(READ_MAX)
+    except OSError:
+        return []
+    lines = (clean(line) for line in re.split(r"[\r\n]+", data.decode("utf-8", "replace")))
+    return [line for line in lines if line.strip()]
+
+
+def diagnose(lines: list[str]) -> str:
+    """A sentence on why a guest with this console has not become ready."""
+    text = "\n".join(lines)
+    for pattern, sentence in DIAGNOSES:
+        found = re.search(pattern, text)
+        if found:
+            return sentence.format(**{key: value.strip() for key, value in found.groupdict().items()})
+    if not text:
+        return "the guest has printed nothing on its serial console: no boot loader or kernel has started"
+    if LOGIN.search(text) and not CLOUD_INIT.search(text):
+        return "the guest has booted to its login prompt without cloud-init, so nothing has installed the agent"
+    if LOGIN.search(text):
+        return "the guest has booted to its login prompt, but its agent does not answer"
+    if KERNEL.search(text):
+        return "the guest's kernel has started, but the guest is not up yet"
+    return f"the guest has not come further than: {lines[-1].strip()}"

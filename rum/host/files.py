@@ -1,0 +1,60 @@
+"""Files that are whole or absent, whenever the machine dies; directories that nobody else can enter."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from rum.host.errors import HostError
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace `path` by a file with these bytes and this mode, durably. After an OSError `path` is as it was."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_dir(path.parent)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a file that another program has written its final name, durably. Raises OSError."""
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_dir(path.parent)
+
+
+def sync_dir(directory: Path) -> None:
+    """Make renames and removals in `directory` durable. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_private_dir(path: Path) -> None:
+    """Make `path` a directory of this user that nobody else can enter.
+
+    Raises HostError where it belongs to somebody else or is no directory: in a shared place such as /tmp another user
+    could have made it first.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            path.chmod(0o700)
+            return
+    except OSError as exc:
+        raise HostError(f"{path} cannot be made a directory: {exc.strerror}") from exc
+    raise HostError(
+        f"{path} is not a directory of this user", hint=f"look at what it is, then remove it: ls -ld {path}"
+    )

@@ -1,0 +1,64 @@
+"""`rum down`, `rum destroy` and `rum status`: the VM as a whole."""
+
+from __future__ import annotations
+
+from rum.host.client import open_agent
+from rum.host.deadlines import Deadline
+from rum.host.errors import GuestError
+from rum.host.logs import last_run
+from rum.host.machine import Machine
+from rum.host.outcome import Outcome
+from rum.protocol import Message
+
+STATUS_PATIENCE_S = 5.0
+"""`status` says what is there, it does not wait for what may come."""
+
+DOWN = {
+    "stopped": "VM {} is stopped",
+    "forced": "VM {} did not shut down within 30 s and was turned off",
+    "not-running": "VM {} is not running",
+}
+
+
+def down(machine: Machine) -> Outcome:
+    """Shut the VM down, turn it off if it does not. Raises RumError."""
+    with machine.lock():
+        how = machine.down()
+    return Outcome(DOWN.get(how, "VM {} is down").format(machine.config.name))
+
+
+def destroy(machine: Machine) -> Outcome:
+    """Remove the VM and its disks. Raises RumError."""
+    with machine.lock():
+        existed = machine.destroy()
+    name = machine.config.name
+    return Outcome(f"VM {name} is destroyed" if existed else f"there is no VM {name}: nothing to destroy")
+
+
+def status(machine: Machine) -> Message:
+    """What `rum status -o json` prints. Raises HostError; an agent that does not answer is a finding, no error."""
+    answer = agent_status(machine) if machine.is_running() else None
+    latest = last_run(machine, ask_agent=answer is not None)
+    started = machine.last_start()
+    return {
+        "name": machine.config.name,
+        "id": machine.config.id8,
+        "state": machine.state(),
+        "provisioned": bool((answer or latest or {}).get("system_provisioned", False)),
+        "accelerator": started.accelerator if started else None,
+        "transport": started.transport if started else None,
+        "agent": answer,
+        "ports": [],
+        "last_run": latest,
+    }
+
+
+def agent_status(machine: Machine) -> Message | None:
+    """The agent's `status`, None where it does not answer."""
+    deadline = Deadline(STATUS_PATIENCE_S * machine.timeout_factor())
+    try:
+        with open_agent(machine.endpoint(), machine.key(), machine.vm_id(), deadline) as connection:
+            answer = connection.call("status")
+    except GuestError:
+        return None
+    return {key: value for key, value in answer.items() if key != "type"}

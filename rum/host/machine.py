@@ -1,0 +1,327 @@
+"""The life of one VM: created, started, shut down, destroyed.
+
+Every step can be killed at any point: files are whole or absent, the state file says that the VM exists, and the next
+`start` goes on from there. Methods that change the VM take its lock; the caller may hold it for longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from dataclasses import dataclass
+
+from rum.host import vhost_user, vm_files
+from rum.host.accelerator import TIMEOUT_FACTOR, Accelerator, choose_accelerator
+from rum.host.config_model import Config
+from rum.host.console import diagnose, read_console
+from rum.host.domain_xml import DomainSpec, build_domain_xml
+from rum.host.errors import HostError
+from rum.host.events import Emit, Notice, Phase
+from rum.host.libvirt_driver import CidInUseError, ForeignDomainError, LibvirtDriver, default_uri, qemu_log_tail
+from rum.host.paths import VmPaths
+from rum.host.progress import phase
+from rum.host.store import LastStart, VmLock, VmState, load_state, save_state
+from rum.host.transport import (
+    Endpoint,
+    Transport,
+    TransportChoice,
+    UnixEndpoint,
+    VsockEndpoint,
+    choose_transport,
+    cid_candidates,
+)
+
+SHUTDOWN_TIMEOUT_S = 30
+PRESS_EVERY_S = 10
+"""The power button is pressed again: a guest that is still booting does not notice it."""
+
+OFF_TIMEOUT_S = 30.0
+CID_ATTEMPTS = 16
+TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class Started:
+    """What `start` did: whether it created the VM, whether it booted it, and by what it runs."""
+
+    created: bool
+    booted: bool
+    accelerator: str
+    transport: str
+
+
+class Machine:
+    """One VM. Its methods raise HostError where this host cannot do it."""
+
+    def __init__(self, config: Config, emit: Emit) -> None:
+        self._config = config
+        self._emit = emit
+        self._paths = VmPaths.of(config.name, config.id8)
+        self._lock = VmLock(self._paths.lock)
+        self._connected: LibvirtDriver | None = None
+
+    @property
+    def config(self) -> Config:
+        """The VM's rum.toml."""
+        return self._config
+
+    @property
+    def paths(self) -> VmPaths:
+        """The VM's files on the host."""
+        return self._paths
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Keep every other rum off this VM; may be nested. Raises HostError when another one holds it for too long."""
+        return self._lock.hold(self._emit)
+
+    def exists(self) -> bool:
+        """Whether the VM has been created."""
+        return load_state(self._paths.state_file) is not None
+
+    def state(self) -> str:
+        """The VM's state: "absent", "stopped", "running", "paused" or "crashed"."""
+        if not self.exists():
+            return "absent"
+        found = self._driver().state(self._config.domain_name)
+        return "stopped" if found == "absent" else found
+
+    def is_running(self) -> bool:
+        """Whether the VM's processor runs."""
+        return self.state() == "running"
+
+    def last_start(self) -> LastStart | None:
+        """How the VM was last started, None where it never was."""
+        state = load_state(self._paths.state_file)
+        return state.started if state else None
+
+    def vm_id(self) -> str:
+        """The VM's UUID."""
+        return self._require_state().vm_id
+
+    def key(self) -> bytes:
+        """The channel's key, 32 bytes."""
+        return vm_files.read_key(self._paths)
+
+    def endpoint(self) -> Endpoint:
+        """Where the agent can be reached."""
+        started = self._require_started()
+        if started.transport == Transport.VHOST_VSOCK:
+            return VsockEndpoint(started.cid)
+        return UnixEndpoint(self._paths.vsock_socket)
+
+    def transport_alive(self) -> bool:
+        """Whether the host's half of the channel works."""
+        if self._require_started().transport == Transport.VHOST_VSOCK:
+            return True
+        return bool(vhost_user.find_daemons(self._paths)) and self._paths.vsock_socket.exists()
+
+    def timeout_factor(self) -> int:
+        """What every guest-side timeout is multiplied by: 1 under KVM, 5 under TCG."""
+        started = self.last_start()
+        if started:
+            return TIMEOUT_FACTOR[Accelerator(started.accelerator)]
+        return TIMEOUT_FACTOR[choose_accelerator(self._config.advanced.accelerator).accelerator]
+
+    def console_tail(self, lines: int) -> list[str]:
+        """The last lines of the console since the last start, control characters removed."""
+        started = self.last_start()
+        return read_console(self._paths.console_log, started.console_offset if started else 0)[-lines:]
+
+    def diagnose_boot(self) -> str:
+        """A sentence on why a VM that was started has not become ready."""
+        if self._driver().is_out_of_space(self._config.domain_name):
+            return f"the VM is paused, because the host's disk under {self._paths.state} is full"
+        started = self.last_start()
+        return diagnose(read_console(self._paths.console_log, started.console_offset if started else 0))
+
+    def start(self) -> Started:
+        """Create the VM unless it exists, and boot it unless it runs."""
+        with self.lock():
+            state = load_state(self._paths.state_file)
+            created = state is None or state.started is None
+            if state is None or state.started is None:
+                state = self._create()
+            else:
+                self._paths.make_dirs()
+                self._warn_of_changes(state)
+            booted = not self._goes_on()
+            if booted:
+                self._boot(state, created=created)
+            started = self._require_started()
+            return Started(created, booted, started.accelerator, started.transport)
+
+    def down(self) -> str:
+        """Shut the VM down: "stopped", "forced" where it did not within 30 s, or "not-running"."""
+        with self.lock():
+            if self.state() not in ("running", "paused"):
+                vhost_user.stop_daemon(self._paths)
+                return "not-running"
+            how = self._turn_off()
+            vhost_user.stop_daemon(self._paths)
+            return how
+
+    def destroy(self) -> bool:
+        """Remove the VM, its disks and its keys; the copies of its runs stay. Returns whether there was one."""
+        with self.lock():
+            had_domain = self._remove_domain()
+            vhost_user.stop_daemon(self._paths)
+            return vm_files.remove_files(self._paths) or had_domain
+
+    def _create(self) -> VmState:
+        # Whatever this host lacks is said before an image is downloaded.
+        choose_accelerator(self._config.advanced.accelerator)
+        choose_transport(self._config.advanced.transport)
+        uri = self._driver().uri
+        self._remove_domain()
+        return vm_files.create_vm(self._config, self._paths, uri, self._emit)
+
+    def _warn_of_changes(self, state: VmState) -> None:
+        base = self._config.image.base
+        if base != state.image.reference:
+            text = f"image.base is now {base}, but the VM keeps its disk of {state.image.reference} until 'rum destroy'"
+            self._emit(Notice(text, warning=True))
+        wanted = self._config.advanced.libvirt_uri
+        if wanted and wanted != state.libvirt_uri:
+            text = f"advanced.libvirt_uri is now {wanted}, but the VM stays at {state.libvirt_uri} until 'rum destroy'"
+            self._emit(Notice(text, warning=True))
+
+    def _goes_on(self) -> bool:
+        """Whether the VM runs and can be reached, so that it need not be booted."""
+        found = self.state()
+        if found not in ("running", "paused"):
+            return False
+        if self.transport_alive():
+            if found == "paused":
+                self._emit(Notice("the VM was paused, it goes on now"))
+                self._driver().resume(self._config.domain_name)
+            return True
+        # A vhost-user device cannot connect again, so the guest has lost its channel for this boot.
+        text = "the vhost-device-vsock of the running VM has died; the VM is restarted, nothing else brings it back"
+        self._emit(Notice(text, warning=True))
+        self._turn_off()
+        return False
+
+    def _boot(self, state: VmState, *, created: bool) -> None:
+        accelerator = choose_accelerator(self._config.advanced.accelerator)
+        transport = choose_transport(self._config.advanced.transport)
+        if self._config.network.mode == "nat":
+            self._driver().require_network("default")
+        if not created:
+            self._emit(Phase("image", "skipped"))
+            vm_files.update_disks(self._config, self._paths, state, self._emit)
+            seed_hash = vm_files.update_seed(self._config, self._paths, state, self._emit)
+            state = dataclasses.replace(state, seed_hash=seed_hash, config_path=str(self._config.path))
+        slower = ": everything in the guest takes about five times as long" if accelerator.accelerator == "tcg" else ""
+        self._emit(Notice(f"accelerator {accelerator.accelerator} ({accelerator.reason}){slower}"))
+        self._emit(Notice(f"transport {transport.transport} ({transport.reason})"))
+        with phase(self._emit, "domain") as detail:
+            detail.append(self._config.domain_name)
+            self._start_domain(state, accelerator.accelerator, transport)
+        vm_files.remove_old_seeds(self._paths, state.seed_hash)
+
+    def _start_domain(self, state: VmState, accelerator: Accelerator, transport: TransportChoice) -> None:
+        console = self._paths.console_log
+        offset = console.stat().st_size if console.exists() else 0
+        self._paths.console_socket.unlink(missing_ok=True)
+        for cid in itertools.islice(cid_candidates(state.vm_id), CID_ATTEMPTS):
+            started = LastStart(accelerator.value, transport.transport.value, cid, offset)
+            with vm_files.disk_errors("the VM's state"):
+                # Written before the start: a domain that runs is never without its record.
+                save_state(self._paths.state_file, dataclasses.replace(state, started=started))
+            with contextlib.suppress(CidInUseError):
+                try:
+                    self._start_once(state, started, transport)
+                except BaseException:
+                    vhost_user.stop_daemon(self._paths)
+                    save_state(self._paths.state_file, state)
+                    raise
+                return
+        raise HostError(f"{CID_ATTEMPTS} vsock CIDs were tried and all are taken")
+
+    def _start_once(self, state: VmState, started: LastStart, transport: TransportChoice) -> None:
+        name = self._config.domain_name
+        driver = self._driver()
+        driver.define(name, build_domain_xml(self._domain_spec(state, started)))
+        if transport.program:
+            vhost_user.start_daemon(transport.program, started.cid, self._paths)
+        driver.start(name)
+        if driver.state(name) not in ("running", "paused"):
+            raise HostError("QEMU ended as soon as it was started", tail=qemu_log_tail(driver.uri, name, TAIL_LINES))
+
+    def _domain_spec(self, state: VmState, started: LastStart) -> DomainSpec:
+        config, paths = self._config, self._paths
+        return DomainSpec(
+            vm_id=state.vm_id,
+            name=config.domain_name,
+            id8=config.id8,
+            config_path=config.path,
+            memory_mb=config.resources.memory_mb,
+            cpus=config.resources.cpus,
+            machine=config.advanced.machine,
+            firmware=config.advanced.firmware,
+            accelerator=Accelerator(started.accelerator),
+            transport=Transport(started.transport),
+            cid=started.cid,
+            vhost_socket=paths.vhost_socket,
+            overlay=paths.overlay,
+            seed=paths.seed(state.seed_hash),
+            console_socket=paths.console_socket,
+            console_log=paths.console_log,
+            network_mode=config.network.mode,
+            drives={name: paths.drive(name) for name in config.drives},
+            confinement=self._driver().confinement(),
+        )
+
+    def _turn_off(self) -> str:
+        driver, name = self._driver(), self._config.domain_name
+        if driver.state(name) == "paused":
+            driver.resume(name)
+        for _ in range(0, SHUTDOWN_TIMEOUT_S, PRESS_EVERY_S):
+            driver.shut_down(name)
+            if driver.wait_until_off(name, PRESS_EVERY_S):
+                return "stopped"
+        self._force_off()
+        return "forced"
+
+    def _force_off(self) -> None:
+        driver, name = self._driver(), self._config.domain_name
+        driver.force_off(name)
+        if not driver.wait_until_off(name, OFF_TIMEOUT_S):
+            raise HostError(f"the domain {name} does not end", hint=f"virsh -c {driver.uri} destroy {name}")
+
+    def _remove_domain(self) -> bool:
+        """Remove the domain where there is one; without a VM, an unreachable libvirt means that there is none."""
+        try:
+            driver = self._driver()
+            found = driver.state(self._config.domain_name) != "absent"
+        except ForeignDomainError:
+            raise
+        except HostError:
+            if self.exists():
+                raise
+            return False
+        if found:
+            self._force_off()
+            driver.undefine(self._config.domain_name)
+        return found
+
+    def _driver(self) -> LibvirtDriver:
+        if self._connected is None or not self._connected.is_alive():
+            state = load_state(self._paths.state_file)
+            # The VM's own first: a variable that is set today must not hide the domain of yesterday.
+            uri = (state.libvirt_uri if state else None) or self._config.advanced.libvirt_uri or default_uri()
+            self._connected = LibvirtDriver(uri)
+        return self._connected
+
+    def _require_state(self) -> VmState:
+        state = load_state(self._paths.state_file)
+        if state is None:
+            raise HostError(f"there is no VM {self._config.name} of {self._config.path}", hint="run 'rum up'")
+        return state
+
+    def _require_started(self) -> LastStart:
+        started = self._require_state().started
+        if started is None:
+            raise HostError(f"the VM {self._config.name} has never been started", hint="run 'rum up'")
+        return started

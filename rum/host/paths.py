@@ -1,0 +1,132 @@
+"""Where everything of rum lies on the host."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from rum.host.errors import HostError
+from rum.host.files import make_private_dir
+
+SUN_PATH_MAX = 107
+"""Bytes in the address of a Unix socket, without its closing NUL (unix(7))."""
+
+
+def state_home() -> Path:
+    """`$XDG_STATE_HOME/rum`: what VMs need to go on."""
+    return platformdirs.user_state_path("rum")
+
+
+def image_cache() -> Path:
+    """`$XDG_CACHE_HOME/rum/images`: base images that can be downloaded again."""
+    return platformdirs.user_cache_path("rum") / "images"
+
+
+def session_runtime_dir() -> Path | None:
+    """The login session's runtime directory, also for a process that was started without its variable (cron, su)."""
+    named = os.environ.get("XDG_RUNTIME_DIR")
+    if named:
+        return Path(named)
+    default = Path(f"/run/user/{os.getuid()}")
+    return default if os.access(default, os.W_OK) else None
+
+
+def runtime_home() -> Path:
+    """`$XDG_RUNTIME_DIR/rum`, or a directory of this user below the temporary directory: sockets."""
+    session = session_runtime_dir()
+    return session / "rum" if session else Path(tempfile.gettempdir()) / f"rum-{os.getuid()}"
+
+
+@dataclass(frozen=True)
+class VmPaths:
+    """The files of one VM. `name` is its name with the id: `<name>-<id8>`."""
+
+    name: str
+    state: Path
+    runtime: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, name: str, id8: str) -> VmPaths:
+        """The paths of the VM `<name>-<id8>`."""
+        full_name = f"{name}-{id8}"
+        home = state_home()
+        return cls(full_name, home / "vms" / full_name, runtime_home() / id8, home / "locks" / full_name)
+
+    @property
+    def state_file(self) -> Path:
+        """What rum remembers about the VM (rum.host.store)."""
+        return self.state / "state.json"
+
+    @property
+    def overlay(self) -> Path:
+        """The root disk: what the guest changed on top of the base image."""
+        return self.state / "overlay.qcow2"
+
+    @property
+    def key(self) -> Path:
+        """The channel's key, 64 hexadecimal digits."""
+        return self.state / "key"
+
+    @property
+    def ssh_key(self) -> Path:
+        """The private SSH key of this VM; the public half is beside it."""
+        return self.state / "ssh_ed25519"
+
+    @property
+    def ssh_public_key(self) -> Path:
+        """The public half of the SSH key."""
+        return self.state / "ssh_ed25519.pub"
+
+    @property
+    def console_log(self) -> Path:
+        """The serial console, of all boots."""
+        return self.state / "console.log"
+
+    @property
+    def vhost_log(self) -> Path:
+        """What vhost-device-vsock printed since it was last started."""
+        return self.state / "vhost-device-vsock.log"
+
+    @property
+    def runs(self) -> Path:
+        """Copies of the runs' records; they outlive the VM."""
+        return self.state / "runs"
+
+    @property
+    def console_socket(self) -> Path:
+        """The serial console, to read and write."""
+        return self.runtime / "console.sock"
+
+    @property
+    def vhost_socket(self) -> Path:
+        """Between QEMU and vhost-device-vsock."""
+        return self.runtime / "vh.sock"
+
+    @property
+    def vsock_socket(self) -> Path:
+        """Where the host reaches the guest's vsock ports through vhost-device-vsock."""
+        return self.runtime / "vm.vsock"
+
+    def seed(self, seed_hash: str) -> Path:
+        """The seed ISO with these contents."""
+        return self.state / f"seed-{seed_hash}.iso"
+
+    def drive(self, name: str) -> Path:
+        """The disk of `[drives.<name>]`."""
+        return self.state / f"drive-{name}.qcow2"
+
+    def make_dirs(self) -> None:
+        """Make the state and runtime directories. Raises HostError, also for a runtime path too long for a socket."""
+        for socket in (self.console_socket, self.vhost_socket, self.vsock_socket):
+            if len(os.fsencode(socket)) > SUN_PATH_MAX:
+                raise HostError(
+                    f"the socket path {socket} is longer than the {SUN_PATH_MAX} bytes that Linux allows",
+                    hint="set XDG_RUNTIME_DIR to a directory with a shorter path",
+                )
+        for directory in (state_home(), self.state.parent, self.state, self.runtime.parent, self.runtime):
+            make_private_dir(directory)

@@ -1,0 +1,126 @@
+"""Waiting for the agent of a VM that boots: attempts, what the wait shows, and why it ends early."""
+
+from __future__ import annotations
+
+import time
+
+from rum.host.client import AgentConnection, WrongKeyError, open_agent
+from rum.host.connect import NotReadyError
+from rum.host.console_tail import ConsoleTail
+from rum.host.deadlines import Check, Deadline, no_check, pause
+from rum.host.errors import GuestError
+from rum.host.events import ConsoleLine, Emit, Notice
+from rum.host.guest import Guest
+
+RETRY_S = 0.25
+"""Between two attempts that fail at once."""
+
+SIGN_OF_LIFE_S = 15.0
+"""A wait says at least so often what it waits for."""
+
+WRONG_KEY_MAX = 3
+"""An agent that is just being restarted closes connections too, but not time and again right after the proof."""
+
+TAIL_LINES = 15
+SHORT_PATIENCE_S = 30.0
+"""For commands that expect the agent to be up already; an agent that crashed is started again after 2 s."""
+
+
+class BootWatch:
+    """What a wait does every half a second: fail if the VM is dead, pass on the console, give a sign of life."""
+
+    def __init__(self, guest: Guest, emit: Emit, waiting_for: str, also: Check = no_check) -> None:
+        self._guest = guest
+        self._also = also
+        self._emit = emit
+        self._waiting_for = waiting_for
+        self._console = ConsoleTail(guest.paths.console_log)
+        self._last_line = ""
+        self._start = self._last_sign = time.monotonic()
+
+    def check(self) -> None:
+        """Raises GuestError where waiting on makes no sense."""
+        self._also()
+        self._pass_on_console()
+        require_alive(self._guest)
+        now = time.monotonic()
+        if now - self._last_sign >= SIGN_OF_LIFE_S:
+            self._last_sign = now
+            self._emit(Notice(self._sign_of_life(now - self._start)))
+
+    def _sign_of_life(self, seconds: float) -> str:
+        shown = f"; the console's last line: {self._last_line}" if self._last_line else ""
+        return f"still {self._waiting_for}, {seconds:.0f} s{shown}"
+
+    def _pass_on_console(self) -> None:
+        for line in self._console.new_lines():
+            self._last_line = line
+            self._emit(ConsoleLine(line))
+
+
+def require_alive(guest: Guest) -> None:
+    """Raises GuestError where the VM or the host's half of the channel is dead."""
+    if not guest.is_running():
+        raise GuestError(
+            f"VM {guest.config.name} stopped while rum was waiting for it: {guest.diagnose_boot()}",
+            hint="run `rum up` to start it again",
+            tail=guest.console_tail(TAIL_LINES),
+        )
+    if not guest.transport_alive():
+        raise GuestError(
+            f"the vsock daemon of VM {guest.config.name} has died, so its agent cannot be reached",
+            hint="run `rum down` and `rum up`, which starts both again",
+        )
+
+
+def boot_deadline(guest: Guest) -> Deadline:
+    """How long a boot may take: `advanced.boot_timeout_s` times the factor of the accelerator."""
+    return Deadline(guest.config.advanced.boot_timeout_s * guest.timeout_factor())
+
+
+def short_deadline(guest: Guest) -> Deadline:
+    """How long a command waits for an agent that should be up."""
+    return Deadline(SHORT_PATIENCE_S * guest.timeout_factor())
+
+
+def wait_for_agent(
+    guest: Guest, deadline: Deadline, emit: Emit, waiting_for: str = "booting", also: Check = no_check
+) -> AgentConnection:
+    """An authenticated connection to the agent.
+
+    Raises GuestError at the deadline, at once where the VM is dead, and where another key or VM answers; and whatever
+    `also` raises, which is called every half a second.
+    """
+    watch = BootWatch(guest, emit, waiting_for, also)
+    refused = 0
+    seen = "it was never asked"
+    while not deadline.expired:
+        watch.check()
+        try:
+            return open_agent(guest.endpoint(), guest.key(), guest.vm_id(), deadline, watch.check)
+        except NotReadyError as exc:
+            seen = str(exc)
+        except WrongKeyError as exc:
+            refused += 1
+            if refused >= WRONG_KEY_MAX:
+                raise wrong_key(guest, exc) from exc
+        pause(RETRY_S, deadline)
+    raise timed_out(guest, deadline, seen)
+
+
+def wrong_key(guest: Guest, cause: WrongKeyError) -> GuestError:
+    """The sentence for a guest that holds another key."""
+    return GuestError(
+        f"{cause} (VM {guest.config.name})",
+        hint="if the VM was restored or its state directory changed: `rum destroy` and `rum up` create it anew",
+    )
+
+
+def timed_out(guest: Guest, deadline: Deadline, seen: str) -> GuestError:
+    """The sentence for an agent that has not answered in time, with what the console shows."""
+    return GuestError(
+        f"the agent of VM {guest.config.name} did not answer within {deadline.seconds:.0f} s ({seen}): "
+        f"{guest.diagnose_boot()}",
+        hint="look at the console's end; `advanced.boot_timeout_s` in rum.toml sets how long a boot may take",
+        tail=guest.console_tail(TAIL_LINES),
+    )

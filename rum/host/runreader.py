@@ -1,0 +1,147 @@
+"""Reading a run to its end, over as many connections as it takes: nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rum.host.client import AgentConnection, AgentError, LostError, is_result, open_agent
+from rum.host.deadlines import Deadline
+from rum.host.errors import GuestError
+from rum.host.events import Emit, Notice
+from rum.host.guest import Guest
+from rum.host.interrupts import FirstInterrupt
+from rum.host.reach import boot_deadline, wait_for_agent
+from rum.host.records import RunCopies
+from rum.host.runview import RunView
+from rum.host.wire import script_to_json
+from rum.protocol import ErrorCode, Message, ProvisionScript
+
+
+@dataclass(frozen=True)
+class LatestRun:
+    """The guest's latest run, and the boot that the guest is in."""
+
+    run_id: str | None
+    boot_id: object
+    this_boot: object
+
+
+CANCEL_PATIENCE_S = 10.0
+"""For the second connection that carries a `cancel`; a second Ctrl+C ends the wait earlier."""
+
+
+class RunReader:
+    """Starts runs and attaches to them. `interrupt` is looked at while a run is read: it cancels that run, once."""
+
+    def __init__(
+        self,
+        guest: Guest,
+        emit: Emit,
+        interrupt: FirstInterrupt,
+        patience: Callable[[Guest], Deadline] = boot_deadline,
+    ) -> None:
+        self._patience = patience
+        self.guest = guest
+        self.emit = emit
+        self.copies = RunCopies(guest.paths.runs)
+        self.interrupt = interrupt
+        self._cancelled = False
+
+    def connect(self) -> AgentConnection:
+        """A new connection to an agent that has been up before; it may just be on its way back."""
+        deadline = self._patience(self.guest)
+        return wait_for_agent(self.guest, deadline, self.emit, "waiting for the agent", self._maybe_leave)
+
+    def _maybe_leave(self) -> None:
+        """Without a connection there is nothing to cancel, unless that was done and its result is still to be read."""
+        if self.interrupt.requested and not self._cancelled:
+            raise KeyboardInterrupt
+
+    def provision(self, scripts: Sequence[ProvisionScript], mode: str) -> RunView:
+        """Have the scripts run and read that run to its end.
+
+        Raises LostError where the connection was lost before the run had a name, AgentError (`busy` among others).
+        """
+        view = RunView(self.emit, self.copies)
+        params: Message = {"scripts": [script_to_json(script) for script in scripts], "mode": mode}
+        return self._read(view, self.connect(), "provision", params)
+
+    def attach(self, view: RunView, *, follow: bool = True) -> RunView:
+        """Read on with the run that the view has begun, or with the latest one. Raises AgentError `not-found`."""
+        return self._read(view, self.connect(), "attach", attach_params(view, follow=follow))
+
+    def latest(self) -> LatestRun:
+        """The guest's latest run, without reading it. Raises AgentError `not-found` where there was none."""
+        with self.connect() as connection:
+            connection.send_request("attach", {"run_id": None, "offset": 0, "follow": False})
+            for received in connection.events():
+                started = received.message or {}
+                run_id = started.get("run_id")
+                this_boot = connection.welcome.get("boot_id")
+                return LatestRun(run_id if isinstance(run_id, str) else None, started.get("boot_id"), this_boot)
+        raise LostError("the connection to the agent ended before the result")
+
+    def _read(self, view: RunView, connection: AgentConnection, method: str, params: Message) -> RunView:
+        try:
+            while not self._read_once(view, connection, method, params):
+                connection, method, params = self.connect(), "attach", attach_params(view, follow=True)
+        except BaseException:
+            view.close()
+            raise
+        return view
+
+    def _read_once(self, view: RunView, connection: AgentConnection, method: str, params: Message) -> bool:
+        """Whether the answer came to its end; after False an `attach` goes on where this one has stopped."""
+        with connection:
+            try:
+                connection.send_request(method, params)
+                self._take_all(view, connection)
+            except LostError as exc:
+                if view.run_id is None:
+                    raise
+                self._on_loss(view, exc)
+                return False
+            except AgentError as exc:
+                if not (view.offset and exc.agent_code == ErrorCode.BAD_REQUEST.value):
+                    raise
+                # The guest died and its record is shorter than what was already shown here: only the result is new.
+                view.only_result, view.offset = True, 0
+                return False
+        return True
+
+    def _take_all(self, view: RunView, connection: AgentConnection) -> None:
+        for received in connection.events(lambda: self._maybe_cancel(view)):
+            view.take(received)
+            if is_result(received):
+                connection.acknowledge()
+
+    def _on_loss(self, view: RunView, cause: LostError) -> None:
+        during = f" while script '{view.script}' ran" if view.script else ""
+        if not self.guest.is_running():
+            raise GuestError(
+                f"VM {self.guest.config.name} stopped{during}",
+                hint="run `rum up` to start it again; what is known of the run: `rum logs`",
+                tail=self.guest.console_tail(15),
+            ) from cause
+        self.emit(Notice(f"{cause}{during}; connecting again", warning=True))
+
+    def _maybe_cancel(self, view: RunView) -> None:
+        if not self.interrupt.requested or self._cancelled:
+            return
+        self._cancelled = True
+        self.emit(Notice("cancelling; press Ctrl+C again to leave at once", warning=True))
+        try:
+            self.call("cancel", {"run_id": view.run_id}, Deadline(CANCEL_PATIENCE_S))
+        except GuestError as exc:
+            self.emit(Notice(f"the run could not be cancelled: {exc}", warning=True))
+
+    def call(self, method: str, params: Message, deadline: Deadline) -> Message:
+        """A short request on a connection of its own. Raises GuestError."""
+        with open_agent(self.guest.endpoint(), self.guest.key(), self.guest.vm_id(), deadline) as connection:
+            return connection.call(method, params)
+
+
+def attach_params(view: RunView, *, follow: bool) -> Message:
+    """The request for what the view has not taken yet."""
+    return {"run_id": view.run_id, "offset": view.offset, "follow": follow}

@@ -1,0 +1,135 @@
+"""What rum remembers about a VM (state.json), and the lock that keeps two commands off one VM."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataclasses_json import DataClassJsonMixin
+
+from rum.host.errors import HostError
+from rum.host.events import Emit, Notice
+from rum.host.files import make_private_dir, write_atomic
+
+LOCK_TIMEOUT_S = 600.0
+"""A command holds the lock for as long as a big image takes to download; after that something is stuck."""
+
+
+@dataclass(frozen=True)
+class BaseImage(DataClassJsonMixin):
+    """The file under an overlay as it was when the overlay was made: it must never change again.
+
+    `reference` is `image.base` of rum.toml; sizes in bytes, `mtime_ns` in nanoseconds since the epoch.
+    """
+
+    reference: str
+    path: str
+    format: str
+    file_size: int
+    mtime_ns: int
+    virtual_size: int
+
+
+@dataclass(frozen=True)
+class LastStart(DataClassJsonMixin):
+    """How the domain was last started; `console_offset` is the size of the console's log before that."""
+
+    accelerator: str
+    transport: str
+    cid: int
+    console_offset: int
+
+
+@dataclass(frozen=True)
+class VmState(DataClassJsonMixin):
+    """One VM. It exists once this file does; `started` is None until its domain was first started."""
+
+    vm_id: str
+    name: str
+    id8: str
+    config_path: str
+    image: BaseImage
+    seed_hash: str
+    libvirt_uri: str
+    started: LastStart | None = None
+
+
+def load_state(path: Path) -> VmState | None:
+    """The VM's state, None where there is no VM. Raises HostError for a file that rum has not written."""
+    try:
+        return VmState.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise HostError(
+            f"{path} cannot be read as the state of a VM: {exc}",
+            hint=f"if the VM is not needed any more, remove its directory: rm -r {path.parent}",
+        ) from exc
+
+
+def save_state(path: Path, state: VmState) -> None:
+    """Write the VM's state, durably. Raises OSError."""
+    write_atomic(path, state.to_json(indent=2).encode("utf-8") + b"\n")
+
+
+class VmLock:
+    """At most one process works on a VM. The holder may take it again; it is free once every `hold` has ended."""
+
+    def __init__(self, path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def hold(self, emit: Emit) -> Iterator[None]:
+        """Hold the lock for the block; says who has it while it waits. Raises HostError when that takes too long."""
+        if self._depth:
+            with self._counted():
+                yield
+            return
+        make_private_dir(self._path.parent)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._wait(descriptor, emit)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            with self._counted():
+                yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+    def _wait(self, descriptor: int, emit: Emit) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        holder = ""
+        while not _try_lock(descriptor):
+            found = os.pread(descriptor, 32, 0).decode("ascii", "replace") or "unknown"
+            if time.monotonic() >= deadline:
+                raise HostError(
+                    f"the rum process {found} still works on this VM after {self._timeout_s:.0f} s",
+                    hint=f"look at what it does, or end it: kill {found}",
+                )
+            if found != holder:
+                holder = found
+                emit(Notice(f"waiting for the rum process {holder}, which works on this VM"))
+            time.sleep(0.1)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,123 @@
+"""How the host reaches the guest's vsock ports: the kernel's vhost-vsock, or a vhost-user daemon with a Unix socket."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rum.host.errors import HostError
+from rum.protocol.limits import AGENT_PORT
+
+VHOST_VSOCK_DEVICE = Path("/dev/vhost-vsock")
+DAEMON = "vhost-device-vsock"
+DAEMON_VERSION_MIN = (0, 3, 0)
+"""Older ones spin at 100 % CPU while a client is connected, and lose data of the guest's send queue."""
+
+INSTALL_HINT = (
+    f"install {DAEMON} 0.3.0 or newer: 'apt-get install {DAEMON}' where the distribution has it, "
+    f"else 'cargo install {DAEMON}'; or load the kernel's: 'modprobe vhost_vsock' and access to {VHOST_VSOCK_DEVICE}"
+)
+
+CID_MIN = 1 << 16
+CID_MAX = (1 << 31) - 1
+"""Above what people number by hand, and within what programs that keep a CID in an int can hold."""
+
+
+@dataclass(frozen=True)
+class VsockEndpoint:
+    """A guest port that this kernel's AF_VSOCK reaches."""
+
+    cid: int
+    port: int = AGENT_PORT
+
+
+@dataclass(frozen=True)
+class UnixEndpoint:
+    """A guest port behind the Unix socket of a vhost-user daemon, asked for with `CONNECT <port>`."""
+
+    path: Path
+    port: int = AGENT_PORT
+
+
+Endpoint = VsockEndpoint | UnixEndpoint
+
+
+class Transport(enum.StrEnum):
+    """The two ways, by the names of `advanced.transport`."""
+
+    VHOST_VSOCK = "vhost-vsock"
+    VHOST_USER = "vhost-user"
+
+
+@dataclass(frozen=True)
+class TransportChoice:
+    """A transport, why it is used, and the daemon's path where it needs one."""
+
+    transport: Transport
+    reason: str
+    program: Path | None = None
+
+
+def choose_transport(wanted: str, device: Path = VHOST_VSOCK_DEVICE) -> TransportChoice:
+    """The transport for `advanced.transport`. Raises HostError where this host has none, or not the one asked for."""
+    refused = None if wanted == Transport.VHOST_USER.value else why_not_openable(device)
+    if refused is None and wanted != Transport.VHOST_USER.value:
+        return TransportChoice(Transport.VHOST_VSOCK, f"{device} can be opened")
+    if wanted == Transport.VHOST_VSOCK.value:
+        raise HostError(
+            f'advanced.transport is "vhost-vsock", but {refused}',
+            hint="run 'modprobe vhost_vsock', and give this user access: 'usermod -a -G kvm USER', then log in again",
+        )
+    program = require_daemon(refused)
+    return TransportChoice(Transport.VHOST_USER, refused or "rum.toml asks for it", program)
+
+
+def why_not_openable(device: Path) -> str | None:
+    """A clause that says why a device cannot be opened for reading and writing, None where it can."""
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return f"there is no {device}"
+    except OSError as exc:
+        return f"{device} cannot be opened: {exc.strerror}"
+    return None
+
+
+def require_daemon(refused: str | None) -> Path:
+    """The path of vhost-device-vsock. Raises HostError where it is missing or too old."""
+    found = shutil.which(DAEMON)
+    if found is None:
+        reason = f"{refused} and " if refused else ""
+        raise HostError(f"{reason}there is no {DAEMON} in PATH, so the guest cannot be reached", hint=INSTALL_HINT)
+    version = daemon_version(found)
+    if version < DAEMON_VERSION_MIN:
+        needed = ".".join(map(str, DAEMON_VERSION_MIN))
+        shown = ".".join(map(str, version)) or "of unknown version"
+        raise HostError(f"{found} is {shown}, rum needs {needed} or newer", hint=INSTALL_HINT)
+    return Path(found)
+
+
+def daemon_version(program: str) -> tuple[int, ...]:
+    """The version the daemon says it has, () where it says none."""
+    try:
+        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", answer.stdout)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def cid_candidates(vm_id: str) -> Iterator[int]:
+    """CIDs for a VM, the same ones in the same order every time: the first hangs on its UUID alone."""
+    attempt = 0
+    while True:
+        digest = hashlib.sha256(f"{vm_id} {attempt}".encode()).digest()
+        yield CID_MIN + int.from_bytes(digest[:8], "big") % (CID_MAX - CID_MIN)
+        attempt += 1

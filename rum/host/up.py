@@ -1,0 +1,76 @@
+"""`rum up` and `rum provision`: the stories, from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rum.host.errors import GuestError
+from rum.host.events import Emit, Notice, Phase
+from rum.host.guest import Guest
+from rum.host.interrupts import FirstInterrupt
+from rum.host.machine import Machine
+from rum.host.outcome import Outcome
+from rum.host.provisioning import Provisioning
+from rum.host.reach import boot_deadline, wait_for_agent
+from rum.host.runreader import RunReader
+from rum.protocol import Mode
+
+
+def up(machine: Machine, emit: Emit) -> Outcome:
+    """Create or start the VM, provision it, return. Raises RumError.
+
+    The lock is held for the first part only: runs are kept apart by the agent, and `rum down` must work meanwhile.
+    """
+    with machine.lock():
+        started = machine.start()
+    if not started.booted:
+        emit(
+            Notice(
+                f"VM {machine.config.name} runs already; accelerator {started.accelerator}, transport {started.transport}"
+            )
+        )
+    await_agent(machine, emit)
+    return provisioned(machine, emit, "rum up", Provisioning.auto)
+
+
+def provision(machine: Machine, emit: Emit, mode: Mode) -> Outcome:
+    """Provision a VM that runs. Raises RumError."""
+    require_running(machine)
+    if mode is Mode.AUTO:
+        return provisioned(machine, emit, "rum provision", Provisioning.auto)
+    command = f"rum provision --{mode.value}"
+    return provisioned(machine, emit, command, lambda provisioning: provisioning.selected(mode))
+
+
+def provisioned(guest: Guest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome]) -> Outcome:
+    """The work, with a first Ctrl+C that cancels the run instead of leaving it alone."""
+    with FirstInterrupt() as interrupt:
+        reader = RunReader(guest, emit, interrupt)
+        return work(Provisioning(reader, guest.config.scripts, command))
+
+
+def await_agent(guest: Guest, emit: Emit) -> None:
+    """Wait until the agent answers, as a phase of the command. Raises GuestError."""
+    start = time.monotonic()
+    emit(Phase("agent", "started"))
+    try:
+        with wait_for_agent(guest, boot_deadline(guest), emit) as connection:
+            status = connection.call("status")
+    except GuestError:
+        emit(Phase("agent", "failed", since(start)))
+        raise
+    detail = f"rum-agent {status.get('agent_version')}, Python {status.get('python')}"
+    emit(Phase("agent", "done", since(start), detail))
+
+
+def since(start: float) -> int:
+    """Milliseconds since a moment of the monotonic clock."""
+    return round((time.monotonic() - start) * 1000)
+
+
+def require_running(machine: Machine) -> None:
+    """Raises GuestError where the VM does not run."""
+    if not machine.is_running():
+        state = "does not exist" if not machine.exists() else f"is {machine.state()}"
+        raise GuestError(f"VM {machine.config.name} {state}", hint="run `rum up` first")

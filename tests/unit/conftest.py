@@ -1,0 +1,9 @@
+"""Shared by every unit test."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# The same examples in every run, and no deadline: a loaded machine is slow, not wrong.
+settings.register_profile("unit", derandomize=True, deadline=None, database=None)
+settings.load_profile("unit")

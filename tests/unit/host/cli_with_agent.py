@@ -1,0 +1,86 @@
+"""The `rum` command with a running local agent in place of a VM: what a test starts as a process of its own.
+
+Takes a JSON description of the guest in RUM_TEST_GUEST; everything but the virtual machine is the real thing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import rum.host.machine
+from rum.host.__main__ import main
+from rum.host.config import Config
+from rum.host.events import Emit, Phase
+from rum.host.paths import VmPaths
+from rum.host.store import LastStart
+from rum.host.transport import Endpoint, UnixEndpoint
+
+GUEST = json.loads(os.environ["RUM_TEST_GUEST"])
+
+
+@dataclass
+class LocalMachine:
+    """The part of Machine that commands use."""
+
+    config: Config
+    emit: Emit
+
+    def __post_init__(self) -> None:
+        directory = Path(GUEST["directory"])
+        self.paths = VmPaths("demo", directory / "state", directory / "run", directory / "lock")
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def start(self) -> rum.host.machine.Started:
+        self.emit(Phase("image", "done", 83, "cached debian-12"))
+        return rum.host.machine.Started(created=False, booted=False, accelerator="tcg", transport="vhost-user")
+
+    def last_start(self) -> LastStart:
+        return LastStart("tcg", "vhost-user", 70_000, 0)
+
+    def exists(self) -> bool:
+        return True
+
+    def state(self) -> str:
+        return "running" if GUEST["running"] else "stopped"
+
+    def is_running(self) -> bool:
+        return bool(GUEST["running"])
+
+    def endpoint(self) -> Endpoint:
+        return UnixEndpoint(Path(GUEST["directory"]) / "vm.vsock")
+
+    def key(self) -> bytes:
+        return bytes.fromhex(GUEST["key"])
+
+    def vm_id(self) -> str:
+        return str(GUEST["vm_id"])
+
+    def transport_alive(self) -> bool:
+        return True
+
+    def timeout_factor(self) -> int:
+        return 1
+
+    def console_tail(self, lines: int) -> list[str]:
+        return self.paths.console_log.read_text(encoding="utf-8").splitlines()[-lines:]
+
+    def diagnose_boot(self) -> str:
+        return "the console shows nothing unusual"
+
+    def down(self) -> str:
+        return "stopped"
+
+    def destroy(self) -> bool:
+        return True
+
+
+if __name__ == "__main__":
+    rum.host.machine.Machine = LocalMachine  # type: ignore[assignment,misc]
+    sys.exit(main())

@@ -1,0 +1,335 @@
+"""One connection to an agent that behaves, and to peers that do not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rum.host import client
+from rum.host.client import AgentConnection, AgentError, LostError, WrongKeyError, open_agent
+from rum.host.connect import NotReadyError
+from rum.host.deadlines import Deadline
+from rum.host.errors import GuestError, HostError
+from rum.host.transport import UnixEndpoint, VsockEndpoint
+from rum.protocol import AgentHandshake, Kind, encode_frame, encode_message, encode_output
+from rum.protocol.messages import welcome
+from tests.unit.host.local_guest import LocalGuest, local_guest
+
+KEY = bytes(range(32))
+VM_ID = "9d3f1d0e-6f0c-4b43-8a34-0f5a3d1ad6ce"
+Peer = Callable[[socket.socket], None]
+
+
+@contextmanager
+def connected(peer: Peer) -> Iterator[AgentConnection]:
+    """A connection whose other end is played by `peer` on a thread; an error of the peer fails the test."""
+    ours, theirs = socket.socketpair()
+    errors: list[BaseException] = []
+
+    def play() -> None:
+        try:
+            with theirs:
+                peer(theirs)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        except BaseException as exc:
+            errors.append(exc)
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        with AgentConnection(ours) as connection:
+            yield connection
+    finally:
+        thread.join(20)
+        assert not thread.is_alive()
+        assert errors == []
+
+
+def receive(sock: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = sock.recv(size - len(data))
+        assert piece
+        data += piece
+    return data
+
+
+def shake_hands(sock: socket.socket, key: bytes = KEY) -> None:
+    handshake = AgentHandshake(key)
+    sock.sendall(handshake.greeting)
+    answer = handshake.receive(receive(sock, handshake.missing))
+    assert answer
+    sock.sendall(answer)
+
+
+def greet(sock: socket.socket, vm_id: str = VM_ID) -> None:
+    shake_hands(sock)
+    sock.sendall(encode_message(welcome("0.1.0", "boot", vm_id)))
+
+
+def answering(*pieces: bytes) -> Peer:
+    """A peer that greets, takes the request, sends these bytes and closes."""
+
+    def play(sock: socket.socket) -> None:
+        greet(sock)
+        sock.recv(65536)
+        for piece in pieces:
+            sock.sendall(piece)
+
+    return play
+
+
+def authenticated(connection: AgentConnection) -> AgentConnection:
+    connection.authenticate(KEY, VM_ID, Deadline(10))
+    return connection
+
+
+def wait_for_eof(sock: socket.socket) -> None:
+    while sock.recv(65536):
+        pass
+
+
+RESULT = encode_message({"type": "result", "ok": True})
+
+
+def test_events_come_in_order_and_end_with_the_result() -> None:
+    output = encode_output(Kind.STDOUT, 5, b"hi")
+    event = encode_message({"type": "script_started", "name": "x"})
+    heartbeat = encode_message({"type": "heartbeat"})
+    with connected(answering(event, heartbeat, output, RESULT)) as connection:
+        authenticated(connection).send_request("provision", {})
+        received = list(connection.events())
+    assert [item.frame.kind for item in received] == [Kind.MESSAGE, Kind.STDOUT, Kind.MESSAGE]
+    assert received[-1].message == {"type": "result", "ok": True}
+
+
+def test_bytes_in_any_pieces_give_the_same_events() -> None:
+    stream = encode_output(Kind.STDERR, 5, b"hi") + RESULT
+    with connected(answering(*(stream[i : i + 1] for i in range(len(stream))))) as connection:
+        assert authenticated(connection).call("x") == {"type": "result", "ok": True}
+
+
+def test_an_end_before_the_result_is_a_loss_whatever_came_before() -> None:
+    for stream in (b"", encode_output(Kind.STDOUT, 5, b"hi"), RESULT[:-1]):
+        with connected(answering(stream)) as connection, pytest.raises(LostError, match="ended before the result"):
+            authenticated(connection).call("x")
+
+
+def test_silence_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PEER_LOST_S", 0.2)
+
+    def silent(sock: socket.socket) -> None:
+        greet(sock)
+        wait_for_eof(sock)
+
+    with connected(silent) as connection, pytest.raises(LostError, match="silent"):
+        authenticated(connection).call("x")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff" * 64,
+        encode_frame(Kind.MESSAGE, b"{"),
+        encode_frame(Kind.MESSAGE, b"[]"),
+        b"\x7f\xff\xff\xff\x01",
+        encode_message(welcome("0.1.0", "again", VM_ID)),
+    ],
+)
+def test_garbage_is_a_broken_protocol(garbage: bytes) -> None:
+    with connected(answering(garbage)) as connection, pytest.raises(GuestError, match="broke the protocol"):
+        authenticated(connection).call("x")
+
+
+def test_an_error_carries_its_code() -> None:
+    refusal = encode_message({"type": "error", "code": "busy", "message": "a run goes on"})
+    with connected(answering(refusal)) as connection:
+        with pytest.raises(AgentError, match=r"a run goes on \(busy\)") as caught:
+            authenticated(connection).call("x")
+        assert caught.value.agent_code == "busy"
+
+
+def test_the_result_is_acknowledged() -> None:
+    seen = bytearray()
+
+    def peer(sock: socket.socket) -> None:
+        greet(sock)
+        sock.recv(65536)
+        sock.sendall(RESULT)
+        while data := sock.recv(65536):
+            seen.extend(data)
+
+    with connected(peer) as connection:
+        authenticated(connection).call("x")
+    assert bytes(seen) == encode_message({"type": "ack"})
+
+
+def test_another_key_in_the_agent_is_told_apart_from_not_ready() -> None:
+    def refusing(sock: socket.socket) -> None:
+        handshake = AgentHandshake(os.urandom(32))
+        sock.sendall(handshake.greeting)
+        receive(sock, handshake.missing)
+
+    with connected(refusing) as connection, pytest.raises(WrongKeyError, match="does not accept this VM's key"):
+        authenticated(connection)
+
+
+def test_an_impostor_without_the_key_is_not_spoken_to() -> None:
+    def impostor(sock: socket.socket) -> None:
+        handshake = AgentHandshake(KEY)
+        sock.sendall(handshake.greeting)
+        receive(sock, handshake.missing)
+        sock.sendall(bytes(32))
+        assert sock.recv(1) == b""
+
+    with connected(impostor) as connection:
+        with pytest.raises(WrongKeyError, match="proof is wrong"):
+            authenticated(connection)
+        connection.close()
+
+
+def test_something_else_that_answers_is_no_agent() -> None:
+    with connected(lambda sock: sock.sendall(b"SSH-2.0-OpenSSH_9.2")) as connection:
+        with pytest.raises(WrongKeyError, match="not a rum agent"):
+            authenticated(connection)
+
+
+def test_an_end_before_the_greeting_is_not_ready() -> None:
+    with connected(lambda sock: sock.sendall(b"RUM1abc")) as connection, pytest.raises(NotReadyError):
+        authenticated(connection)
+
+
+def test_a_peer_that_never_speaks_is_not_ready_at_the_deadline() -> None:
+    with connected(wait_for_eof) as connection:
+        with pytest.raises(NotReadyError, match="does not speak"):
+            connection.authenticate(KEY, VM_ID, Deadline(0.1))
+        connection.close()
+
+
+def test_another_vm_and_another_protocol_are_named() -> None:
+    with connected(lambda sock: greet(sock, "other")) as connection, pytest.raises(GuestError, match="another VM"):
+        authenticated(connection)
+
+    def future(sock: socket.socket) -> None:
+        shake_hands(sock)
+        sock.sendall(encode_message({**welcome("9", "boot", VM_ID), "protocol": 2}))
+
+    with connected(future) as connection, pytest.raises(GuestError, match="speaks protocol 2, this rum speaks 1"):
+        authenticated(connection)
+
+
+def test_memory_stays_bounded_while_megabytes_pass() -> None:
+    piece = encode_output(Kind.STDOUT, 5, bytes(16000))
+
+    def flood(sock: socket.socket) -> None:
+        greet(sock)
+        sock.recv(65536)
+        for _ in range(2000):
+            sock.sendall(piece)
+        sock.sendall(RESULT)
+
+    with connected(flood) as connection:
+        authenticated(connection).send_request("provision", {})
+        tracemalloc.start()
+        try:
+            count = sum(1 for _ in connection.events())
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert count == 2001
+    assert peak < 2_000_000
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[LocalGuest]:
+    with local_guest(tmp_path) as found:
+        yield found
+
+
+def attempt(guest: LocalGuest, key: bytes | None = None, vm_id: str | None = None) -> AgentConnection:
+    return open_agent(guest.endpoint(), key or guest.key(), vm_id or guest.vm_id(), Deadline(10))
+
+
+def test_the_real_agent_answers_status(guest: LocalGuest) -> None:
+    with attempt(guest) as connection:
+        status = connection.call("status")
+    assert status["vm_id"] == guest.vm_id()
+    assert status["system_provisioned"] is False
+
+
+def test_the_real_agent_refuses_another_key(guest: LocalGuest) -> None:
+    with pytest.raises(WrongKeyError):
+        attempt(guest, key=KEY)
+
+
+def test_the_real_agent_of_another_vm_is_noticed(guest: LocalGuest) -> None:
+    with pytest.raises(GuestError, match="another VM"):
+        attempt(guest, vm_id="other")
+
+
+def test_a_stopped_agent_is_not_ready(guest: LocalGuest) -> None:
+    guest.stop()
+    with pytest.raises(NotReadyError):
+        attempt(guest)
+
+
+def test_a_missing_socket_is_not_ready(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="nobody answers"):
+        open_agent(UnixEndpoint(tmp_path / "none"), KEY, VM_ID, Deadline(1))
+
+
+def test_what_is_no_vsock_daemon_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            with listener.accept()[0] as sock:
+                sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                sock.recv(64)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(GuestError, match="no vsock daemon"):
+            open_agent(UnixEndpoint(path), KEY, VM_ID, Deadline(5))
+        thread.join(10)
+
+
+def test_the_preamble_is_one_write_and_nothing_follows_before_ok(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    seen: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            with listener.accept()[0] as sock:
+                seen.append(sock.recv(4096))
+                sock.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    sock.recv(1)
+                sock.settimeout(10)
+                sock.sendall(b"OK 2222\n")
+                greet(sock)
+                wait_for_eof(sock)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        open_agent(UnixEndpoint(path, 2222), KEY, VM_ID, Deadline(5)).close()
+        thread.join(10)
+    assert seen == [b"CONNECT 2222\n"]
+
+
+def test_a_python_without_vsock_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "AF_VSOCK", raising=False)
+    with pytest.raises(HostError, match="without AF_VSOCK"):
+        open_agent(VsockEndpoint(70_000), KEY, VM_ID, Deadline(1))

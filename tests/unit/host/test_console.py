@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rum.host.console import diagnose, read_console
+
+
+def test_lines_come_without_control_characters(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_bytes(b"\x1b[2J\x1b[01;01H\x1b[0;32m  OK  \x1b[0m Started\r\n\r\n\xff\x07end")
+    assert read_console(log) == ["  OK   Started", "\ufffdend"]
+
+
+def test_only_what_came_after_the_last_start_counts(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_bytes(b"before\nafter\n")
+    assert read_console(log, 7) == ["after"]
+
+
+def test_a_log_that_was_rotated_is_read_from_its_beginning(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_bytes(b"new\n")
+    assert read_console(log, 1000) == ["new"]
+
+
+def test_a_long_log_is_read_from_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_bytes(b"x" * 100 + b"\n" + b"line\n" * 300_000 + b"last\n")
+    lines = read_console(log)
+    assert len(lines) < 300_000
+    assert lines[-1] == "last"
+
+
+def test_no_log_is_no_lines(tmp_path: Path) -> None:
+    assert read_console(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("console", "sentence"),
+    [
+        ("", "the guest has printed nothing on its serial console: no boot loader or kernel has started"),
+        ("Booting from Hard Disk...\nNo bootable device.", "the image has no boot loader for this firmware"),
+        (
+            "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs",
+            "the guest's kernel panicked: VFS: Unable to mount root fs",
+        ),
+        ("UEFI Interactive Shell v2.2", 'the image has no EFI boot loader; try firmware = "bios"'),
+        ("error: no such partition.\nEntering rescue mode...\ngrub rescue>", "the guest's boot loader failed"),
+        ("Gave up waiting for root file system device.", "the guest's kernel does not find its root file system"),
+        ("You are in emergency mode. After logging in", "the guest's systemd is in emergency mode"),
+        (
+            "[ 9.1] Out of memory: Killed process 300 (python3)",
+            "the guest ran out of memory; raise resources.memory_mb",
+        ),
+        ("Failed to locate executable /usr/bin/python3: No such file or directory", "the guest has no Python 3"),
+        (
+            "[ 35.0] python3[300]: rum-agent: cannot read the key /etc/rum/key: gone\ndev login: ",
+            "the agent in the guest does not start: rum-agent: cannot read the key /etc/rum/key: gone",
+        ),
+        (
+            "[    0.0] Linux version 6.1\ndev login: ",
+            "the guest has booted to its login prompt without cloud-init, so nothing has installed the agent",
+        ),
+        (
+            "cloud-init[300]: running 'init-local'\ndev login: ",
+            "the guest has booted to its login prompt, but its agent does not answer",
+        ),
+        ("[    0.0] Linux version 6.1", "the guest's kernel has started, but the guest is not up yet"),
+        ("SeaBIOS (version 1.16)", "the guest has not come further than: SeaBIOS (version 1.16)"),
+    ],
+)
+def test_a_console_becomes_a_sentence(console: str, sentence: str) -> None:
+    assert diagnose(console.splitlines()) == sentence

@@ -1,0 +1,99 @@
+"""state.json and the VM's lock, with real files and a second process."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rum.host.errors import HostError
+from rum.host.events import Event, Notice
+from rum.host.store import BaseImage, LastStart, VmLock, VmState, load_state, save_state
+
+STATE = VmState(
+    vm_id="0b8cbb2c-7a4c-4d8a-9f52-3f0f5a1f2f11",
+    name="dev",
+    id8="01234567",
+    config_path="/srv/dev/rum.toml",
+    image=BaseImage("debian-12", "/images/a.qcow2", "qcow2", 1, 2, 3),
+    seed_hash="0123456789abcdef",
+    libvirt_uri="qemu:///session",
+    started=LastStart("tcg", "vhost-user", 70000, 0),
+)
+
+HOLDER = """
+import sys
+from pathlib import Path
+from rum.host.store import VmLock
+with VmLock(Path(sys.argv[1])).hold(print):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("state", [STATE, dataclasses.replace(STATE, started=None)])
+def test_a_state_is_read_back(tmp_path: Path, state: VmState) -> None:
+    path = tmp_path / "state.json"
+    save_state(path, state)
+    assert load_state(path) == state
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_no_file_is_no_vm(tmp_path: Path) -> None:
+    assert load_state(tmp_path / "state.json") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"vm_id": 1}', b"\xff", b"null"])
+def test_a_file_of_somebody_else_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(content)
+    with pytest.raises(HostError) as caught:
+        load_state(path)
+    assert str(caught.value).startswith(f"{path} cannot be read as the state of a VM")
+
+
+def test_the_holder_may_take_the_lock_again(tmp_path: Path) -> None:
+    lock = VmLock(tmp_path / "locks" / "dev")
+    events: list[Event] = []
+    with lock.hold(events.append), lock.hold(events.append):
+        assert (tmp_path / "locks" / "dev").read_text() == str(os.getpid())
+    with lock.hold(events.append):
+        pass
+    assert events == []
+
+
+def test_who_waits_is_told_for_whom_and_not_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "dev"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        events: list[Event] = []
+        with pytest.raises(HostError, match=f"the rum process {holder.pid} still works on this VM"):
+            with VmLock(path, timeout_s=0.3).hold(events.append):
+                pass
+        assert events == [Notice(f"waiting for the rum process {holder.pid}, which works on this VM")]
+        assert holder.stdin is not None
+        holder.stdin.close()
+        with VmLock(path, timeout_s=30).hold(events.append):
+            assert path.read_text() == str(os.getpid())
+
+
+def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "dev"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+    )
+    with holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        holder.kill()
+    with VmLock(path, timeout_s=1).hold(lambda event: None):
+        pass

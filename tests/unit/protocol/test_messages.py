@@ -1,0 +1,90 @@
+"""Messages: objects with a type, or a broken peer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rum.protocol import ErrorCode, FrameDecoder, LocalProtocolError, RemoteProtocolError
+from rum.protocol.limits import MESSAGE_MAX
+from rum.protocol.messages import ACK, HEARTBEAT, Message, encode_message, error, parse_message, request, welcome
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def test_the_messages_have_these_fields() -> None:
+    assert welcome("1.2", "b", "v") == {
+        "type": "welcome",
+        "protocol": 1,
+        "agent_version": "1.2",
+        "boot_id": "b",
+        "vm_id": "v",
+    }
+    assert request("attach", {"offset": 0}) == {"type": "request", "method": "attach", "params": {"offset": 0}}
+    assert error(ErrorCode.BUSY, "later") == {"type": "error", "code": "busy", "message": "later"}
+    assert HEARTBEAT == {"type": "heartbeat"}
+    assert ACK == {"type": "ack"}
+
+
+def test_the_list_of_error_codes_is_closed() -> None:
+    assert [code.value for code in ErrorCode] == [
+        "bad-request",
+        "busy",
+        "unknown-method",
+        "not-found",
+        "protocol",
+        "unsupported",
+        "internal",
+    ]
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=4))
+def test_what_is_sent_is_what_arrives(fields: Message) -> None:
+    message = {**fields, "type": "event"}
+    decoder = FrameDecoder()
+    decoder.feed(encode_message(message))
+    (frame,) = decoder.frames()
+    assert parse_message(frame.payload) == message
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"{}",
+        b'{"type": null}',
+        b'{"type": 1}',
+        b'{"type": "a"} trailing',
+        b"[" * 100_000,
+        b'{"type": "\xc3\x28"}',
+    ],
+)
+def test_what_is_no_message(payload: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        parse_message(payload)
+
+
+@given(st.binary(max_size=200))
+def test_hostile_bytes_make_a_message_or_a_protocol_error(payload: bytes) -> None:
+    try:
+        message = parse_message(payload)
+    except RemoteProtocolError:
+        return
+    assert json.loads(payload) == message
+
+
+def test_a_message_over_the_limit_is_never_sent() -> None:
+    with pytest.raises(LocalProtocolError):
+        encode_message({"type": "x", "text": "a" * MESSAGE_MAX})

@@ -1,0 +1,118 @@
+"""Who may say what, and when: every cell of the table, from both ends at once."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from rum.protocol import Conversation, Kind, LocalProtocolError, Message, Phase, Received, RemoteProtocolError, Role
+from rum.protocol.errors import ErrorCode
+from rum.protocol.frames import encode_frame
+from rum.protocol.messages import ACK, HEARTBEAT, encode_message, error, request, welcome
+from rum.protocol.phases import next_phase
+
+WELCOME = welcome("1", "boot", "vm")
+REQUEST = request("status", {})
+RESULT: Message = {"type": "result"}
+ERROR = error(ErrorCode.BUSY, "no")
+RESIZE: Message = {"type": "resize", "rows": 1, "cols": 1}
+EVENT: Message = {"type": "run_started"}
+TIMED = bytes(8)
+
+Item = tuple[Kind, Message | None]
+
+ITEMS: dict[str, Item] = {
+    **{
+        str(message["type"]): (Kind.MESSAGE, message)
+        for message in (WELCOME, REQUEST, RESULT, ERROR, RESIZE, EVENT, HEARTBEAT, ACK)
+    },
+    **{kind.name: (kind, None) for kind in Kind if kind is not Kind.MESSAGE},
+}
+
+LEGAL: dict[tuple[Phase, Role], dict[str, Phase]] = {
+    (Phase.WELCOME, Role.AGENT): {"welcome": Phase.REQUEST, "error": Phase.ACK},
+    (Phase.REQUEST, Role.AGENT): {"error": Phase.ACK},
+    (Phase.REQUEST, Role.HOST): {"request": Phase.ANSWER},
+    (Phase.ANSWER, Role.AGENT): {
+        **dict.fromkeys(["run_started", "heartbeat", "resize", "request", "ack"], Phase.ANSWER),
+        **dict.fromkeys(["STDOUT", "STDERR", "BYTES"], Phase.ANSWER),
+        **dict.fromkeys(["result", "error"], Phase.ACK),
+    },
+    (Phase.ANSWER, Role.HOST): dict.fromkeys(["resize", "STDIN", "BYTES"], Phase.ANSWER),
+    (Phase.ACK, Role.HOST): {"ack": Phase.CLOSED, **dict.fromkeys(["resize", "STDIN", "BYTES"], Phase.ACK)},
+}
+
+ON_THE_WAY = {
+    Phase.WELCOME: [],
+    Phase.REQUEST: [(Role.AGENT, WELCOME)],
+    Phase.ANSWER: [(Role.AGENT, WELCOME), (Role.HOST, REQUEST)],
+    Phase.ACK: [(Role.AGENT, WELCOME), (Role.HOST, REQUEST), (Role.AGENT, RESULT)],
+    Phase.CLOSED: [(Role.AGENT, WELCOME), (Role.HOST, REQUEST), (Role.AGENT, RESULT), (Role.HOST, ACK)],
+}
+
+CELLS = list(itertools.product(Phase, Role, ITEMS))
+
+
+class ConversationPair:
+    """Both ends back to back: what one sends, the other has received."""
+
+    def __init__(self, phase: Phase = Phase.WELCOME) -> None:
+        self.ends = {role: Conversation(role) for role in Role}
+        for sender, message in ON_THE_WAY[phase]:
+            self.send(sender, (Kind.MESSAGE, message))
+        assert self.phases == {phase}
+
+    @property
+    def phases(self) -> set[Phase]:
+        return {end.phase for end in self.ends.values()}
+
+    def send(self, sender: Role, item: Item) -> list[Received]:
+        kind, message = item
+        end = self.ends[sender]
+        data = end.send_message(message) if message else end.send_frame(kind, TIMED)
+        return self.deliver(sender, data)
+
+    def deliver(self, sender: Role, data: bytes) -> list[Received]:
+        peer = self.ends[Role.HOST if sender is Role.AGENT else Role.AGENT]
+        peer.feed(data)
+        return list(peer.received())
+
+
+@pytest.mark.parametrize(("phase", "sender", "name"), CELLS, ids=lambda cell: getattr(cell, "value", cell))
+def test_every_cell(phase: Phase, sender: Role, name: str) -> None:
+    item = ITEMS[name]
+    pair = ConversationPair(phase)
+    after = LEGAL.get((phase, sender), {}).get(name)
+    assert next_phase(phase, sender, item[0], item[1]["type"] if item[1] else None) is after
+    if after:
+        assert [(got.frame.kind, got.message) for got in pair.send(sender, item)] == [item]
+        assert pair.phases == {after}
+        return
+    with pytest.raises(LocalProtocolError):
+        pair.send(sender, item)
+    wire = encode_message(item[1]) if item[1] else encode_frame(item[0], TIMED)
+    with pytest.raises(RemoteProtocolError):
+        pair.deliver(sender, wire)
+    assert pair.phases == {phase}
+
+
+def test_what_was_legal_before_a_broken_frame_is_still_received() -> None:
+    host = Conversation(Role.HOST)
+    host.feed(encode_message(WELCOME) + encode_message(RESULT))
+    received = host.received()
+    assert next(received).message == WELCOME
+    with pytest.raises(RemoteProtocolError, match="the agent sent 'result' in phase request"):
+        next(received)
+
+
+def test_a_result_in_a_relayed_record_ends_the_answer() -> None:
+    pair = ConversationPair(Phase.ANSWER)
+    pair.ends[Role.AGENT].relayed_result()
+    assert pair.ends[Role.AGENT].phase is Phase.ACK
+
+
+def test_a_result_is_not_relayed_twice() -> None:
+    pair = ConversationPair(Phase.ACK)
+    with pytest.raises(LocalProtocolError):
+        pair.ends[Role.AGENT].relayed_result()
