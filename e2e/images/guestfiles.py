@@ -31,7 +31,6 @@ set prefix=($root)/boot/grub
 configfile $prefix/grub.cfg
 """
 
-# netplan does not care about the order; systemd reads the files of all of them in the order of their names.
 NETPLAN_DHCP: Mapping[str, str] = {
     "etc/netplan/90-default.yaml": """\
 network:

@@ -204,10 +204,10 @@ class Connection:
                 if self.closed:
                     return
         except RemoteProtocolError as exc:
-            self._reject(exc)
+            self._reject(ErrorCode.PROTOCOL, str(exc))
         except OSError as exc:
             # The large message has no room on the disk.
-            self._reject(RemoteProtocolError(f"a large message cannot be stored: {exc.strerror}"))
+            self._reject(ErrorCode.INTERNAL, f"the guest cannot store the request: {exc.strerror}")
 
     def _hold_large(self) -> LargeMessage:
         """Only a request may be large: whatever comes later is a size or a word."""
@@ -227,7 +227,7 @@ class Connection:
         else:
             self.on_frame(received)
 
-    def _reject(self, reason: RemoteProtocolError) -> None:
+    def _reject(self, code: ErrorCode, reason: str) -> None:
         """Say why, unless that would land in the middle of another frame, and close soon."""
         between_frames = not self._follower or self._follower.waiting
         if self.answered or not between_frames:
@@ -235,7 +235,7 @@ class Connection:
             return
         self._rejected = True
         self._drop_follower()
-        self._send(self._conversation.send_message(error(ErrorCode.PROTOCOL, str(reason))))
+        self._send(self._conversation.send_message(error(code, reason)))
         self._allow(FAREWELL_S)
 
     def _end_with(self, message: Message) -> None:

@@ -97,7 +97,7 @@ class Daemon:
         ids = run_ids(self.settings)
         if run_id is None and not ids:
             raise RequestError(ErrorCode.NOT_FOUND, "nothing has run in this guest yet")
-        wanted = run_id or ids[-1]
+        wanted = ids[-1] if run_id is None else run_id
         if wanted not in ids:
             raise RequestError(
                 ErrorCode.NOT_FOUND, f"there is no run {wanted[:80]!r}; the last {RECORDS_KEPT} are kept"

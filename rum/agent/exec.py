@@ -150,7 +150,9 @@ class Exec:
         try:
             self._held.prepare()
             self._open_terminal(child_ends) if self._request.size else self._open_pipes(child_ends)
-            child = spawn(self._request.command, (child_ends[0], child_ends[1], child_ends[-1]), self._held.enter)
+            # A terminal is one descriptor for all three.
+            stdin, stdout, stderr = child_ends if len(child_ends) == 3 else child_ends * 3
+            child = spawn(self._request.command, (stdin, stdout, stderr), self._held.enter)
         except StartError as exc:
             self._cannot_start(exc)
             return

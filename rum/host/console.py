@@ -12,6 +12,7 @@ READ_MAX = 1 << 20
 
 DIAGNOSES = (
     (r"Kernel panic - not syncing: (?P<detail>.*)", "the guest's kernel panicked: {detail}"),
+    (r"reboot: Power down", "the guest has shut itself down"),
     (r"python3: (?:not found|No such file)|/usr/bin/python3.*(?:No such file|status=203)", "the guest has no Python 3"),
     (r"(?P<detail>rum-agent: .*)", "the agent in the guest does not start: {detail}"),
     (r"No bootable device|Boot failed: not a bootable disk", "the image has no boot loader for this firmware"),
@@ -29,7 +30,7 @@ DIAGNOSES = (
 
 KERNEL = re.compile(r"Linux version |\[ +\d+\.\d+\] ")
 CLOUD_INIT = re.compile(r"cloud-init", re.IGNORECASE)
-LOGIN = re.compile(r"login: *$", re.MULTILINE)
+LOGIN = re.compile(r"login: *(?:\S+ \(automatic login\))?$", re.MULTILINE)
 
 
 def read_console(log: Path, offset: int = 0) -> list[str]:

@@ -25,11 +25,8 @@ def up(machine: Machine, emit: Emit) -> Outcome:
     with machine.lock():
         started = machine.start()
     if not started.booted:
-        emit(
-            Notice(
-                f"VM {machine.config.name} runs already; accelerator {started.accelerator}, transport {started.transport}"
-            )
-        )
+        by = f"accelerator {started.accelerator}, transport {started.transport}"
+        emit(Notice(f"VM {machine.config.name} runs already; {by}"))
     await_agent(machine, emit)
     return provisioned(machine, emit, "rum up", Provisioning.auto)
 

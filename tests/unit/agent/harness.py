@@ -34,6 +34,9 @@ from rum.protocol.messages import ACK, request
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PYTHON = os.environ.get("RUM_AGENT_PYTHON", sys.executable)
+IDLE_DESCRIPTORS = 7
+"""Of an agent without clients and runs: three standard ones, the selector, the listener, two for signals."""
+
 DEADLINE_S = 60.0
 """Far beyond what anything here takes on a loaded machine: only a hang gets there."""
 
@@ -300,7 +303,7 @@ class Agent:
             self._process = subprocess.Popen(
                 [PYTHON, "-S", "-W", "error", *program, *arguments, "--vm-id", VM_ID],
                 cwd=CHECKOUT,
-                env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+                env={"PATH": os.environ["PATH"]},
                 stdin=stdin,
                 stderr=stderr,
                 preexec_fn=self.before_start,
@@ -381,10 +384,22 @@ class Agent:
         """How many the agent has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def wait_for_descriptors(self, more: int) -> None:
+        """Wait until it has so many open beyond those of an idle agent; the latest run's record is one."""
+        wait_until(lambda: self.descriptors() == IDLE_DESCRIPTORS + more, f"{more} more descriptors are open")
+
+    def wait_for_no_child(self) -> None:
+        """Wait until nothing that it started runs or waits to be waited for."""
+        wait_until(lambda: not self.children(), "every child is gone")
+
+    def children(self) -> list[int]:
+        """Processes that it started, zombies included."""
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+        return [int(pid) for pid in listed.split()]
+
     def zombies(self) -> list[int]:
         """Children that it has not waited for."""
-        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
-        return [int(pid) for pid in listed if process_state(int(pid)) == "Z"]
+        return [pid for pid in self.children() if process_state(pid) == "Z"]
 
     def outlives(self, pid: int) -> int:
         """A process that the test leaves running on purpose; it is killed at the end."""

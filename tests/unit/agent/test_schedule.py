@@ -386,7 +386,7 @@ class TestCache:
         agent.provision(boot(trace(agent.root, "boot")))
         assert traces(agent) == ["boot", "boot"]
 
-    @pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}', '[{"name": "x"}]', "null", "\x00" * 100])
+    @pytest.mark.parametrize("text", ["", "[1]", '{"boot": {"boot_id": 1}}', '[{"name": "x"}]'])
     @pytest.mark.parametrize("name", ["scripts.json", "state.json"])
     def test_a_foreign_state_file_counts_as_absent(self, agent: Agent, name: str, text: str) -> None:
         scripts = [system("true"), boot("true")]

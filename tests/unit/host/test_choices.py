@@ -79,7 +79,7 @@ class TestTransport:
         assert choose_transport("vhost-user", device).transport is Transport.VHOST_USER
 
     def test_the_kernel_s_own_can_be_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(HostError, match='advanced.transport is "vhost-vsock", but there is no') as caught:
+        with pytest.raises(HostError, match=r'advanced\.transport is "vhost-vsock", but there is no') as caught:
             choose_transport("vhost-vsock", tmp_path / "none")
         assert "modprobe vhost_vsock" in (caught.value.hint or "")
 

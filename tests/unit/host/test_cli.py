@@ -30,11 +30,12 @@ def command(guest: LocalGuest | None, *arguments: str) -> dict[str, Any]:
 
 
 def rum(
-    guest: LocalGuest | None, *arguments: str, given: bytes = b"", **more: Any
+    guest: LocalGuest | None, *arguments: str, given: bytes = b"", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        **command(guest, *arguments), input=given, capture_output=True, timeout=60, check=False, **more
-    )
+    settings = command(guest, *arguments)
+    if cwd is not None:
+        settings["cwd"] = cwd
+    return subprocess.run(**settings, input=given, capture_output=True, timeout=60, check=False)
 
 
 def json_lines(output: bytes) -> list[dict[str, Any]]:

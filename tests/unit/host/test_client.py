@@ -39,7 +39,7 @@ def connected(peer: Peer) -> Iterator[AgentConnection]:
                 peer(theirs)
         except (BrokenPipeError, ConnectionResetError):
             pass
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - raised again where the thread is joined
             errors.append(exc)
 
     thread = threading.Thread(target=play)
@@ -197,9 +197,9 @@ def test_an_impostor_without_the_key_is_not_spoken_to() -> None:
 
 
 def test_something_else_that_answers_is_no_agent() -> None:
-    with connected(lambda sock: sock.sendall(b"SSH-2.0-OpenSSH_9.2")) as connection:
-        with pytest.raises(WrongKeyError, match="not a rum agent"):
-            authenticated(connection)
+    other = connected(lambda sock: sock.sendall(b"SSH-2.0-OpenSSH_9.2"))
+    with other as connection, pytest.raises(WrongKeyError, match="not a rum agent"):
+        authenticated(connection)
 
 
 def test_an_end_before_the_greeting_is_not_ready() -> None:

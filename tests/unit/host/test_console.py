@@ -67,6 +67,11 @@ def test_no_log_is_no_lines(tmp_path: Path) -> None:
             "cloud-init[300]: running 'init-local'\ndev login: ",
             "the guest has booted to its login prompt, but its agent does not answer",
         ),
+        (
+            "cloud-init[300]: running 'init-local'\ndev login: rum (automatic login)",
+            "the guest has booted to its login prompt, but its agent does not answer",
+        ),
+        ("[   99.1] reboot: Power down", "the guest has shut itself down"),
         ("[    0.0] Linux version 6.1", "the guest's kernel has started, but the guest is not up yet"),
         ("SeaBIOS (version 1.16)", "the guest has not come further than: SeaBIOS (version 1.16)"),
     ],

@@ -18,6 +18,7 @@ from rum.host.drives import GuestFiles, drives_script, drives_text, fstab_field
 from rum.protocol import After, RunOn
 
 DISK_SIZE = 8 << 20
+OPTIONS = "defaults,nofail,x-systemd.device-timeout=30s"
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,7 @@ def test_a_blank_drive_is_formatted_entered_and_mounted(guest: Guest) -> None:
         "# stays",
         "UUID=1234 / ext4 defaults 0 1",
         "# rum: begin",
-        f"UUID={blkid(disk, 'UUID')} {guest.target('srv/my')}\\040data "
-        "ext4 defaults,nofail,x-systemd.device-timeout=30s 0 2",
+        f"UUID={blkid(disk, 'UUID')} {guest.target('srv/my')}\\040data ext4 {OPTIONS} 0 2",
         "# rum: end",
     ]
     assert guest.fstab.stat().st_mode & 0o777 == 0o644

@@ -25,7 +25,7 @@ FILE = "debian-12-genericcloud-amd64.qcow2"
 
 
 class ImageServer:
-    """Serves `files` by path. `cut_after`: bytes after which each answer breaks off. `ranges`: whether it knows Range."""
+    """Serves `files` by path; each answer breaks off after `cut_after` bytes; `ranges`: whether it knows Range."""
 
     def __init__(self, port: int) -> None:
         self.base = f"http://127.0.0.1:{port}"
@@ -42,29 +42,29 @@ def serving() -> Iterator[ImageServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             wanted = self.headers.get("Range", "")
-            server.requests.append((self.path, wanted))
-            content = server.files.get(self.path.lstrip("/"))
+            state.requests.append((self.path, wanted))
+            content = state.files.get(self.path.lstrip("/"))
             if content is None:
                 self.send_error(404)
                 return
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and state.ranges else 0
             if start and start >= len(content):
                 self.send_error(416)
                 return
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
-            self.wfile.write(content[start:][: server.cut_after])
+            self.wfile.write(content[start:][: state.cut_after])
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             pass
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server = ImageServer(httpd.server_address[1])
+    state = ImageServer(httpd.server_address[1])
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield server
+        yield state
     finally:
         httpd.shutdown()
         thread.join()

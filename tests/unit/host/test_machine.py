@@ -301,8 +301,8 @@ def test_a_taken_cid_is_answered_with_the_next(project: Path, monkeypatch: pytes
 
 def test_a_stranger_s_domain_of_the_same_name_is_never_touched(project: Path) -> None:
     vm = machine(project)
-    stranger = f'<domain type="test"><name>{vm.config.domain_name}</name><memory>1024</memory><os><type>hvm</type></os></domain>'
-    libvirt.open("test:///default").defineXML(stranger)
+    body = f"<name>{vm.config.domain_name}</name><memory>1024</memory><os><type>hvm</type></os>"
+    libvirt.open("test:///default").defineXML(f'<domain type="test">{body}</domain>')
     for action in (vm.start, vm.destroy):
         with pytest.raises(HostError, match="was not made by rum"):
             action()

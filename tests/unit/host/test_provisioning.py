@@ -48,7 +48,7 @@ class Background:
     def _run(self) -> None:
         try:
             self.result = self._work()
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - raised again by join
             self._error = exc
 
     def join(self) -> object:
@@ -61,6 +61,11 @@ class Background:
 
 def guest_connection(guest: LocalGuest) -> AgentConnection:
     return open_agent(guest.endpoint(), guest.key(), guest.vm_id(), Deadline(10))
+
+
+def open_gate(after: Background, gate: Path) -> None:
+    after.join()
+    gate.touch()
 
 
 def wait_for_file(path: Path) -> None:
@@ -117,7 +122,7 @@ def test_nothing_is_lost_or_doubled_when_the_connection_is_cut(tmp_path: Path) -
         opener = Background(
             lambda: wait_until(lambda: any("connecting again" in text for text in seen.notices()), "loss")
         )
-        letter = Background(lambda: (opener.join(), gate.touch()))
+        letter = Background(lambda: open_gate(opener, gate))
         outcome = up(guest, seen)
         letter.join()
         assert outcome.exit == 0
@@ -169,7 +174,7 @@ def test_a_run_that_goes_on_is_shown_from_its_start_and_followed(tmp_path: Path)
         second = Background(
             lambda: wait_until(lambda: any("from here live" in text for text in seen.notices()), "replay")
         )
-        opener = Background(lambda: (second.join(), gate.touch()))
+        opener = Background(lambda: open_gate(second, gate))
         outcome = up(guest, seen)
         opener.join()
         assert (outcome.exit, seen.output()) == (0, b"before\nafter\n")
@@ -232,10 +237,11 @@ def test_a_run_that_was_lost_before_it_had_a_name_is_not_run_twice(tmp_path: Pat
         with guest_connection(guest) as connection:
             welcome_size = len(encode_message(connection.welcome))
         # The third connection of `up` provisions; it is cut within the first event.
-        guest.proxy.cut_connection, guest.proxy.cut_after = guest.proxy.connections + 3, 68 + welcome_size + 8 + 9
+        proxy = guest.proxy
+        proxy.cut_connection, proxy.cut_after = proxy.connections + 3, 68 + welcome_size + 8 + 9
         seen = Seen()
         assert up(guest, seen).exit == status
-        assert guest.proxy.cut_after is None
+        assert not proxy.cut_after
         assert seen.output() == b"ran\n"
         assert len(list((guest.root / "var/lib/rum/runs").iterdir())) == 1
 
@@ -264,7 +270,7 @@ def test_another_run_is_waited_for_and_shown(tmp_path: Path) -> None:
         edit(guest, script_toml("one", "echo ours"))
         seen = Seen()
         waiter = Background(lambda: wait_until(lambda: any("busy" in text for text in seen.notices()), "busy"))
-        opener = Background(lambda: (waiter.join(), gate.touch()))
+        opener = Background(lambda: open_gate(waiter, gate))
         with FirstInterrupt() as interrupt:
             reader = RunReader(guest, seen, interrupt)
             outcome = Provisioning(reader, guest.config.scripts, "rum up").selected(Mode.SYSTEM)

@@ -10,7 +10,7 @@ import pytest
 from rum.host import records
 from rum.host.records import RunCopies, message_of
 from rum.host.spool import Spool
-from rum.protocol import Kind, encode_message, encode_output
+from rum.protocol import Frame, FrameDecoder, Kind, encode_message, encode_output
 
 STARTED = encode_message({"type": "run_started", "run_id": "r1"})
 OUTPUT = encode_output(Kind.STDOUT, 7, b"text")
@@ -86,8 +86,8 @@ def test_messages_that_do_not_parse_are_none() -> None:
     assert message_of(next(iter(_frames(b"\x00\x00\x00\x01\x01{")))) is None
 
 
-def _frames(data: bytes) -> list[records.Frame]:
-    decoder = records.FrameDecoder()
+def _frames(data: bytes) -> list[Frame]:
+    decoder = FrameDecoder()
     decoder.feed(data)
     return list(decoder.frames())
 

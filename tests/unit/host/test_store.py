@@ -76,9 +76,9 @@ def test_who_waits_is_told_for_whom_and_not_for_ever(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         events: list[Event] = []
-        with pytest.raises(HostError, match=f"the rum process {holder.pid} still works on this VM"):
-            with VmLock(path, timeout_s=0.3).hold(events.append):
-                pass
+        sentence = f"the rum process {holder.pid} still works on this VM"
+        with pytest.raises(HostError, match=sentence), VmLock(path, timeout_s=0.3).hold(events.append):
+            pass
         assert events == [Notice(f"waiting for the rum process {holder.pid}, which works on this VM")]
         assert holder.stdin is not None
         holder.stdin.close()

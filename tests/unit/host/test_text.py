@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +60,7 @@ def test_any_cut_gives_the_same_lines(text: str, cuts: list[int]) -> None:
     data = text.replace("|", "\n").encode()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     lines = LineAssembler()
-    pieces = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [data[start:end] for start, end in itertools.pairwise(edges)]
     found = [line for piece in pieces for line in lines.feed(piece)] + lines.feed(b"", final=True)
     expected = data.decode().split("\n")
     assert found == (expected if expected[-1] else expected[:-1])

@@ -1,0 +1,302 @@
+"""exec: one command for one client."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+
+import pytest
+
+from rum.protocol import Kind
+from tests.unit.agent.harness import Agent, Client, is_running, subset, wait_until
+
+
+def begin(agent: Agent, *argv: str, **params: object) -> Client:
+    return agent.connect().request("exec", argv=list(argv), **params)
+
+
+def run(agent: Agent, *argv: str, **params: object) -> tuple[bytes, bytes, dict[str, object]]:
+    """stdout, stderr and how it ended."""
+    answer = begin(agent, *argv, **params).finish()
+    end = answer.end
+    assert end.pop("type") == "result"
+    return answer.stdout, answer.stderr, end
+
+
+def ended(exit_code: int | None = None, signal: int | None = None, *, timed_out: bool = False) -> dict[str, object]:
+    return {"exit_code": exit_code, "signal": signal, "timed_out": timed_out}
+
+
+class TestEnd:
+    def test_output_and_exit_code(self, agent: Agent) -> None:
+        assert run(agent, "sh", "-c", "echo out; echo err >&2; exit 3") == (b"out\n", b"err\n", ended(3))
+
+    def test_signal(self, agent: Agent) -> None:
+        assert run(agent, "sh", "-c", "kill -9 $$")[2] == ended(None, 9)
+
+    def test_time_is_up(self, agent: Agent) -> None:
+        stdout, _, end = run(agent, "sh", "-c", "echo begun; exec sleep 300", timeout_s=0.3)
+        assert (stdout, end) == (b"begun\n", ended(None, 15, timed_out=True))
+
+    @pytest.mark.parametrize(
+        ("argv", "params", "code", "reason"),
+        [
+            (["/no/such"], {}, 127, b"cannot start /no/such: no such file"),
+            (["no-such"], {}, 127, b"cannot start no-such: no such file"),
+            (["/etc/passwd"], {}, 126, b"Permission denied"),
+            (["true"], {"cwd": "/no/such"}, 126, b"there is no directory /no/such"),
+            (["true"], {"user": "no-such"}, 126, b"there is no user 'no-such'"),
+            (["true", *["x" * 60] * 900], {"env": {"A": "x" * 1000}}, 0, b""),
+        ],
+    )
+    def test_what_cannot_start_says_why(
+        self, agent: Agent, argv: list[str], params: dict[str, object], code: int, reason: bytes
+    ) -> None:
+        _, stderr, end = run(agent, *argv, **params)
+        assert end == ended(code)
+        assert reason in stderr
+
+    def test_starting_in_vain_costs_nothing(self, agent: Agent) -> None:
+        run(agent, "/no/such")
+        wait_until(lambda: agent.descriptors() < 20, "descriptors are closed")
+        before = agent.descriptors()
+        for params in ({}, {"stdin": True}, {"tty": {"rows": 1, "cols": 1}}, {"user": "no-such"}):
+            run(agent, "/no/such", **params)
+        wait_until(lambda: agent.descriptors() == before, "descriptors are closed")
+        assert list((agent.root / "run/rum/fifo").iterdir()) == []
+
+    def test_what_it_leaves_in_the_background_lives_on(self, agent: Agent) -> None:
+        stdout, _, end = run(agent, "sh", "-c", "sleep 300 & echo $!")
+        pid = agent.outlives(int(stdout))
+        assert end == ended(0)
+        assert agent.status()["run"] is None
+        assert is_running(pid)
+
+    def test_it_may_print_binary_and_much(self, agent: Agent) -> None:
+        stdout, _, _ = run(agent, "head", "-c", "5000000", "/dev/urandom")
+        assert len(stdout) == 5_000_000
+
+
+class TestGiven:
+    def test_the_environment_of_scripts(self, agent: Agent) -> None:
+        stdout, _, _ = run(agent, "env", env={"COLOUR": "red", "TERM": "xterm"})
+        assert set(stdout.decode().splitlines()) == {
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            "USER=root",
+            "LOGNAME=root",
+            "SHELL=/bin/sh",
+            "LANG=C.UTF-8",
+            "TERM=xterm",
+            "DEBIAN_FRONTEND=noninteractive",
+            "PYTHONUNBUFFERED=1",
+            "COLOUR=red",
+        }
+
+    def test_directory_and_mask(self, agent: Agent) -> None:
+        command = ["sh", "-c", "pwd; umask"]
+        assert run(agent, *command)[0] == b"/\n0022\n"
+        assert run(agent, *command, cwd="/usr")[0] == b"/usr\n0022\n"
+
+    def test_arguments_are_passed_on_as_they_are(self, agent: Agent) -> None:
+        arguments = ["", " a b ", "$HOME", "ü", "\n", "-n"]
+        assert run(agent, "printf", "%s|", *arguments)[0].decode() == "".join(f"{word}|" for word in arguments)
+
+    def test_no_other_descriptor(self, agent: Agent) -> None:
+        assert run(agent, "ls", "/proc/self/fd", stdin=True)[0] == b"0\n1\n2\n3\n"
+
+    def test_another_user(self, agent: Agent) -> None:
+        """As root another account, else the same one, which goes the same way."""
+        account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        script = "id -u; id -g; echo $HOME $USER $LOGNAME; echo named >/dev/stdout"
+        stdout, _, end = run(agent, "sh", "-c", script, user=account.pw_name)
+        assert end == ended(0)
+        assert stdout.decode().splitlines() == [
+            str(account.pw_uid),
+            str(account.pw_gid),
+            f"{account.pw_dir} {account.pw_name} {account.pw_name}",
+            "named",
+        ]
+
+
+class TestInput:
+    def test_there_is_none_by_default(self, agent: Agent) -> None:
+        client = begin(agent, "cat")
+        assert client.finish().end["exit_code"] == 0
+
+    def test_it_is_passed_on_to_its_end(self, agent: Agent) -> None:
+        client = begin(agent, "cat", stdin=True)
+        data = bytes(range(256)) * 4000
+        for start in range(0, len(data), 50_000):
+            client.send(Kind.STDIN, data[start : start + 50_000])
+            client.read_until(lambda answer, upto=start: len(answer.stdout) > upto)
+        client.send(Kind.STDIN, b"")
+        answer = client.finish()
+        assert answer.stdout == data
+        assert answer.end["exit_code"] == 0
+
+    def test_it_may_be_interactive(self, agent: Agent) -> None:
+        client = begin(agent, "sh", stdin=True)
+        client.send(Kind.STDIN, b"echo one\n")
+        client.wait_for_output(b"one\n")
+        client.send(Kind.STDIN, b"echo two\n")
+        client.wait_for_output(b"two\n")
+        client.send(Kind.STDIN, b"exit 5\n")
+        assert client.finish().end["exit_code"] == 5
+
+    def test_a_command_need_not_read_it(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "exec <&-; sleep 0.1; echo done", stdin=True)
+        for _ in range(20):
+            client.send(Kind.STDIN, bytes(1000))
+        assert client.finish().stdout == b"done\n"
+
+    def test_more_than_the_command_reads_stays_with_the_client(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "echo begun; exec sleep 300", stdin=True)
+        client.wait_for_output(b"begun")
+        client.socket.settimeout(0.5)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while sent < 50_000_000:
+                client.send(Kind.STDIN, bytes(65536))
+                sent += 65536
+        assert sent < 2_000_000
+        assert agent.memory_kib() < 30 * 1024
+        client.close()
+        (pid,) = children_of(agent)
+        # The agent does not read what the client sent last, so it learns of its end by the next heartbeat.
+        wait_until(lambda: not is_running(pid), "the command is gone")
+
+    def test_input_after_the_end_is_ignored(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "read line; echo $line", stdin=True)
+        client.send(Kind.STDIN, b"first\n")
+        client.wait_for("result")
+        client.send(Kind.STDIN, b"second\n")
+        client.finish()
+        assert agent.status()["run"] is None
+
+
+def children_of(agent: Agent) -> list[int]:
+    with open(f"/proc/{agent.pid}/task/{agent.pid}/children", encoding="ascii") as file:
+        return [int(pid) for pid in file.read().split()]
+
+
+class TestClientGone:
+    def test_its_end_kills_the_command_and_its_children(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "sleep 300 & echo $!; echo $$; wait")
+        client.read_until(lambda answer: answer.stdout.count(b"\n") == 2)
+        client.close()
+        for pid in map(int, client.answer.stdout.split()):
+            wait_until(lambda pid=pid: not is_running(pid), "the command is gone")
+        wait_until(lambda: agent.zombies() == [], "it has been waited for")
+
+    def test_so_does_the_end_of_the_agent(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "echo $$; exec sleep 300")
+        client.wait_for_output(b"\n")
+        pid = int(client.answer.stdout)
+        agent.signal(signal.SIGTERM)
+        subset(client.finish().end, signal=15)
+        assert agent.wait() == 0
+        assert not is_running(pid)
+
+    def test_nothing_of_it_is_left(self, agent: Agent) -> None:
+        with begin(agent, "true") as client:
+            client.finish()
+        wait_until(lambda: agent.descriptors() < 20, "descriptors are closed")
+        before = agent.descriptors()
+        for _ in range(20):
+            with begin(agent, "sh", "-c", "echo x; exec sleep 300", stdin=True) as client:
+                client.wait_for_output(b"x")
+        wait_until(lambda: children_of(agent) == [], "every command is gone")
+        wait_until(lambda: agent.descriptors() == before, "descriptors are closed")
+        assert list((agent.root / "run/rum/fifo").iterdir()) == []
+
+
+class TestSlowReader:
+    def test_the_command_waits_and_the_agent_does_not_grow(self, agent: Agent) -> None:
+        written = agent.root / "written"
+        script = f"for i in 1 2 3 4 5 6 7 8 9 10; do head -c 2000000 /dev/zero; echo $i >>{written}; done"
+        client = begin(agent, "sh", "-c", script)
+        client.wait_for_output(b"\0")
+        for _ in range(20):
+            agent.status()
+        assert agent.memory_kib() < 30 * 1024
+        assert not written.exists() or len(written.read_text(encoding="ascii").split()) < 3
+        answer = client.finish()
+        assert len(answer.stdout) == 20_000_000
+        assert answer.end["exit_code"] == 0
+
+    def test_what_was_written_before_the_end_is_not_lost(self, agent: Agent) -> None:
+        """The last pipe full is there when the process is gone and its reader has not begun."""
+        for _ in range(10):
+            client = begin(agent, "sh", "-c", "head -c 900000 /dev/zero; echo end")
+            client.wait_for_output(b"\0")
+            agent.status()
+            assert len(client.finish().stdout) == 900_004
+
+
+class TestTerminal:
+    def test_it_has_its_size_and_is_the_controlling_one(self, agent: Agent) -> None:
+        script = "stty size; tty; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo yes; echo err >&2; echo tty >/dev/tty"
+        stdout, stderr, end = run(agent, "sh", "-c", script, tty={"rows": 33, "cols": 101})
+        lines = stdout.decode().splitlines()
+        assert lines[0] == "33 101"
+        assert lines[1].startswith("/dev/pts/")
+        assert lines[2:] == ["yes", "err", "tty"]
+        assert stderr == b""
+        assert end == ended(0)
+
+    def test_it_is_resized(self, agent: Agent) -> None:
+        script = "trap 'stty size; exit' WINCH; echo begun; while :; do sleep 0.01; done"
+        client = begin(agent, "sh", "-c", script, tty={"rows": 24, "cols": 80})
+        client.wait_for_output(b"begun")
+        client.message({"type": "resize", "rows": 0, "cols": "wide"})
+        client.message({"type": "resize", "rows": 50, "cols": 132})
+        assert client.finish().stdout.endswith(b"50 132\r\n")
+
+    def test_keys_and_the_end_of_input(self, agent: Agent) -> None:
+        client = begin(agent, "cat", tty={"rows": 24, "cols": 80}, stdin=True)
+        client.send(Kind.STDIN, b"typed\r")
+        client.read_until(lambda answer: answer.stdout.count(b"typed") == 2)
+        client.send(Kind.STDIN, b"")
+        assert client.finish().end["exit_code"] == 0
+
+    def test_control_c_interrupts(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "echo begun; exec sleep 300", tty={"rows": 24, "cols": 80})
+        client.wait_for_output(b"begun")
+        client.send(Kind.STDIN, b"\x03")
+        assert client.finish().end["signal"] == signal.SIGINT
+
+    def test_its_user_owns_it(self, agent: Agent) -> None:
+        account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        script = "stat -c %u $(tty); echo named >$(tty)"
+        stdout, _, end = run(agent, "sh", "-c", script, tty={"rows": 24, "cols": 80}, user=account.pw_name)
+        assert end == ended(0)
+        assert stdout.decode().split() == [str(account.pw_uid), "named"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"argv": []},
+        {"argv": [""]},
+        {"argv": "ls"},
+        {"argv": [1]},
+        {"argv": ["a\0b"]},
+        {"argv": ["\ud800"]},
+        {"argv": ["true"], "cwd": "a\0b"},
+        {"argv": ["true"], "user": "a\0b"},
+        {"argv": ["true"], "user": 0},
+        {"argv": ["true"], "env": {"A=B": ""}},
+        {"argv": ["true"], "env": {"A": "\0"}},
+        {"argv": ["true"], "timeout_s": -1},
+        {"argv": ["true"], "stdin": "yes"},
+        {"argv": ["true"], "tty": {"rows": 24}},
+        {"argv": ["true"], "tty": {"rows": 70000, "cols": 1}},
+    ],
+)
+def test_bad_requests(agent: Agent, params: dict[str, object]) -> None:
+    before = agent.descriptors()
+    subset(agent.call("exec", **params).end, type="error", code="bad-request")
+    wait_until(lambda: agent.descriptors() <= before, "descriptors are closed")

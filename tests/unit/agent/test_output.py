@@ -1,0 +1,202 @@
+"""Output: every byte, in order, however much of it, and a record that is the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise
+
+import pytest
+
+from rum.protocol import Kind, split_output
+from rum.protocol.limits import OUTPUT_CHUNK, RECORD_MAX, RECORD_TAIL
+from tests.unit.agent.harness import Agent, Answer, boot, frames_of, subset, system
+
+MIB = 1024 * 1024
+
+
+def order_of(answer: Answer) -> list[str]:
+    """Types of messages and streams of output in the order in which they came, runs of the same one once."""
+    names = [str(got.message["type"]) if got.message else got.frame.kind.name for got in answer.frames]
+    return [name for before, name in pairwise(["", *names]) if name != before]
+
+
+def test_the_order_of_a_runs_events(agent: Agent) -> None:
+    answer = agent.provision(system("echo out"), boot("echo err >&2; exit 1"), boot("true", "never", order=300))
+    assert order_of(answer) == [
+        "run_started",
+        "script_started",
+        "STDOUT",
+        "script_exited",
+        "script_started",
+        "STDERR",
+        "script_exited",
+        "result",
+    ]
+    run_id = agent.runs[0]
+    started = {
+        "type": "run_started",
+        "run_id": run_id,
+        "boot_id": "boot-1",
+        "first_boot": True,
+        "trigger": "host",
+        "scripts": ["system", "boot", "never"],
+        "skipped": [],
+    }
+    assert answer.messages[0] == started
+    first, second = answer.of("script_started")
+    subset(first, name="system", order=100, run_on="system", index=1, total=3)
+    subset(second, name="boot", order=200, run_on="boot", index=2, total=3)
+    assert set(first) == {"type", "name", "order", "run_on", "index", "total", "timestamp_us"}
+    exited = answer.of("script_exited")[1]
+    subset(exited, name="boot", exit_code=1, signal=None, timed_out=False)
+    assert set(exited) == {"type", "name", "exit_code", "signal", "timed_out", "duration_ms"}
+    assert set(answer.end) == {
+        "type",
+        "success",
+        "run_id",
+        "failed_script",
+        "exit_code",
+        "signal",
+        "timed_out",
+        "cancelled",
+        "interrupted",
+        "first_boot",
+        "ran",
+        "skipped",
+        "changed",
+        "system_provisioned",
+    }
+
+
+def test_output_carries_the_time_at_which_it_was_read(agent: Agent) -> None:
+    answer = agent.provision(system("echo one; sleep 0.2; echo two"))
+    (one, _), (two, _) = (split_output(got.frame.payload) for got in answer.frames if got.frame.kind is Kind.STDOUT)
+    assert answer.of("script_started")[0]["timestamp_us"] <= one
+    assert 150_000 < two - one < 20_000_000
+
+
+def test_small_writes_are_gathered(agent: Agent) -> None:
+    answer = agent.provision(system("i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done"))
+    assert answer.stdout == b"".join(b"%d\n" % number for number in range(2000))
+    frames = [got for got in answer.frames if got.frame.kind is Kind.STDOUT]
+    assert len(frames) < 500
+
+
+def test_no_frame_is_larger_than_one_send(agent: Agent) -> None:
+    answer = agent.provision(system("head -c 1000000 /dev/zero"))
+    assert len(answer.stdout) == 1_000_000
+    assert max(len(got.frame.payload) for got in answer.frames) <= OUTPUT_CHUNK + 8
+
+
+def test_binary_output_is_exact(agent: Agent) -> None:
+    data = bytes(range(256)) * 4000
+    (agent.root / "data").write_bytes(data)
+    answer = agent.provision(system(f"cat {agent.root}/data; cat {agent.root}/data >&2"))
+    assert answer.stdout == data
+    assert answer.stderr == data
+
+
+def test_ten_megabytes_without_a_newline(agent: Agent) -> None:
+    answer = agent.provision(system("head -c 10000000 /dev/zero | tr '\\0' x"))
+    assert answer.stdout == b"x" * 10_000_000
+
+
+def test_stdout_closed_early(agent: Agent) -> None:
+    answer = agent.provision(system("echo out; exec >&-; head -c 340000 /dev/zero >&2; exit 7"))
+    assert (answer.stdout, len(answer.stderr)) == (b"out\n", 340_000)
+    assert answer.end["exit_code"] == 7
+
+
+def test_both_streams_closed_early(agent: Agent) -> None:
+    answer = agent.provision(system("exec >&- 2>&-; sleep 0.2; exit 7"))
+    assert answer.end["exit_code"] == 7
+    assert answer.of("script_exited")[0]["duration_ms"] >= 200
+
+
+def test_what_is_in_the_pipe_at_the_end_is_not_lost(agent: Agent) -> None:
+    """A hundred times, since it is a race."""
+    lines = b"".join(b"line %d\n" % number for number in range(50))
+    content = "i=0; while [ $i -lt 50 ]; do echo line $i >&2; i=$((i+1)); done; exit 1"
+    for _ in range(100):
+        answer = agent.provision(boot(content), mode="boot")
+        assert answer.stderr == lines
+        assert answer.end["exit_code"] == 1
+
+
+def test_the_record_is_what_was_streamed(agent: Agent) -> None:
+    answer = agent.provision(system("echo out; echo err >&2; printf part"), boot("exit 1"))
+    record = agent.record_path(agent.runs[0]).read_bytes()
+    assert record == answer.record == agent.attach().record
+    assert "heartbeat" not in [message["type"] for _, _, message in frames_of(record) if message]
+
+
+class TestCap:
+    def test_the_record_is_capped_and_the_end_is_kept(self, agent: Agent) -> None:
+        tail = b"".join(b"%07d\n" % number for number in range(10_000))
+        (agent.root / "tail").write_bytes(tail)
+        content = f"head -c {72 * MIB} /dev/zero; cat {agent.root}/tail; exit 3"
+        client = agent.connect().request("provision", scripts=[system("echo before", "a"), system(content, "b")])
+        digest, size = hashlib.sha256(), 0
+        truncated = None
+        kept = b""
+        while received := client.next():
+            if received.frame.kind is Kind.STDOUT:
+                data = split_output(received.frame.payload)[1]
+                size += len(data)
+                digest.update(data)
+                kept = (kept + data)[-RECORD_TAIL:]
+            elif received.message and received.message["type"] == "truncated":
+                truncated = received.message
+                before = size
+            elif received.message and received.message["type"] == "result":
+                subset(received.message, success=False, failed_script="b", exit_code=3)
+                break
+        client.close()
+        assert truncated is not None
+        subset(truncated, name="b")
+        assert kept == tail[-RECORD_TAIL:]
+        assert size - before == RECORD_TAIL
+        assert size + truncated["bytes"] == len(b"before\n") + 72 * MIB + len(tail)
+        assert RECORD_MAX - MIB < agent.record_path(agent.runs[0]).stat().st_size < RECORD_MAX + MIB
+        assert agent.memory_kib() < 30 * 1024
+
+    def test_every_later_script_keeps_its_end_too(self, guest: Agent) -> None:
+        guest.limits = {"RECORD_MAX": 100_000, "RECORD_TAIL": 1000}
+        guest.start()
+        answer = guest.provision(
+            system("head -c 200000 /dev/zero", "a"),
+            system("head -c 50000 /dev/zero; echo end of b", "b"),
+            system("echo short", "c"),
+        )
+        subset(answer.end, success=True, ran=["a", "b", "c"])
+        assert [message["name"] for message in answer.of("truncated")] == ["a", "b"]
+        assert answer.stdout.endswith(b"end of b\nshort\n")
+        assert len(answer.stdout) + sum(message["bytes"] for message in answer.of("truncated")) == 200_000 + 50_000 + 15
+        assert guest.attach().record == answer.record
+
+    def test_output_at_exactly_the_cap_is_whole(self, guest: Agent) -> None:
+        guest.limits = {"RECORD_MAX": 100_000, "RECORD_TAIL": 65536}
+        guest.start()
+        answer = guest.provision(system("head -c 120000 /dev/zero"))
+        assert len(answer.stdout) == 120_000
+        assert answer.of("truncated") == []
+
+    def test_the_two_streams_keep_their_order_beyond_it(self, guest: Agent) -> None:
+        guest.limits = {"RECORD_MAX": 20_000, "RECORD_TAIL": 1000}
+        guest.start()
+        answer = guest.provision(
+            system("head -c 60000 /dev/zero; sleep 0.1; echo one >&2; sleep 0.1; echo two; sleep 0.1; echo three >&2")
+        )
+        assert order_of(answer)[-6:] == ["STDOUT", "STDERR", "STDOUT", "STDERR", "script_exited", "result"]
+        assert answer.stderr == b"one\nthree\n"
+        assert answer.stdout.endswith(b"two\n")
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_flood_costs_no_memory(agent: Agent, stream: str) -> None:
+    """Nobody reads it; and status is answered all the while."""
+    with agent.connect().request("provision", scripts=[system(f"head -c 40000000 /dev/zero >&{stream}")]):
+        while agent.status()["run"]:
+            pass
+    assert agent.memory_kib() < 30 * 1024
+    assert agent.wait_idle()["success"]
