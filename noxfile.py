@@ -50,4 +50,6 @@ def e2e(session: nox.Session) -> None:
     if os.geteuid() == 0:
         session.error("the end-to-end tests run as an ordinary user: root has no qemu:///session")
     session.install(".[e2e]")
-    session.run("pytest", "e2e", "-n", "auto", "--dist", "loadgroup", *session.posargs)
+    # A first boot on an emulated CPU outlasts the limit that is meant for unit tests.
+    limit = ["-o", "faulthandler_timeout=1200"]
+    session.run("pytest", "e2e", "-n", "auto", "--dist", "loadgroup", *limit, *session.posargs)

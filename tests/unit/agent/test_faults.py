@@ -29,7 +29,7 @@ def small_files(guest: Agent) -> Agent:
 
 @pytest.fixture
 def full_disk(guest: Agent) -> Iterator[Agent]:
-    """An agent whose state lies on a disk of its own, in a mount namespace of its own where that needs no root."""
+    """An agent whose state lies on a small disk of its own."""
     guest.state_dir.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(guest.state_dir)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
@@ -37,9 +37,10 @@ def full_disk(guest: Agent) -> Iterator[Agent]:
         guest.before_start = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         yield guest.start()
         return
-    yield guest.start()
-    guest.stop()
-    subprocess.run(["umount", str(guest.state_dir)], check=True)
+    try:
+        yield guest.start()
+    finally:
+        subprocess.run(["umount", "--lazy", str(guest.state_dir)], check=True)
 
 
 def test_a_record_that_cannot_grow(small_files: Agent) -> None:
@@ -98,9 +99,8 @@ def test_a_disk_that_is_full_from_the_start_of_a_boot(full_disk: Agent) -> None:
     agent.may_complain = True
     agent.provision(system("true"), boot("echo by itself"))
     agent.stop()
-    subprocess.run(
-        ["sh", "-c", f"head -c 2000000 /dev/zero >{agent.state_dir}/filler"], capture_output=True, check=False
-    )
+    fill = f"head -c 2000000 /dev/zero >{agent.state_dir}/filler"
+    subprocess.run(["sh", "-c", fill], capture_output=True, check=False)
     agent.play_boot("boot-2")
     agent.start()
     assert agent.wait_idle()["type"] == "result"

@@ -186,24 +186,20 @@ class TestBackground:
 
 
 def test_scripts_that_follow_each_other_are_waited_for(agent: Agent) -> None:
-    before = agent.descriptors()
     count = 50
     scripts = [system("true", f"s{number:03d}", order=number) for number in range(count)]
     answer = agent.provision(*scripts)
     assert answer.end["ran"] == [script["name"] for script in scripts]
     assert agent.zombies() == []
-    # One more: the record of the latest run.
-    wait_until(lambda: agent.descriptors() <= before + 1, "every descriptor is closed")
+    agent.wait_for_descriptors(1)
     assert list((agent.root / "run/rum/fifo").iterdir()) == []
 
 
 def test_runs_that_follow_each_other_leave_nothing(agent: Agent) -> None:
     agent.provision(boot("true"))
-    wait_until(lambda: agent.zombies() == [], "there are no zombies")
-    before = agent.descriptors()
     memory = agent.memory_kib("VmRSS")
     for _ in range(200):
         agent.provision(boot("true"), mode="boot")
-    wait_until(lambda: agent.descriptors() <= before, "every descriptor is closed")
-    assert agent.zombies() == []
+    agent.wait_for_no_child()
+    agent.wait_for_descriptors(1)
     assert agent.memory_kib("VmRSS") < memory + 2048
