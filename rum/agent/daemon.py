@@ -123,6 +123,7 @@ class Daemon:
         """Run a command for this client."""
         command = Exec(self.loop, self.settings, connection, request)
         self._commands[connection] = command
+        command.on_end = lambda: self._command_ended(connection)
         command.start()
 
     def _run_boot_scripts(self) -> None:
@@ -148,6 +149,11 @@ class Daemon:
 
     def _run_ended(self) -> None:
         self.run = None
+        if self._stopping:
+            self._stop_when_idle()
+
+    def _command_ended(self, connection: Connection) -> None:
+        self._commands.pop(connection, None)
         if self._stopping:
             self._stop_when_idle()
 
@@ -182,7 +188,7 @@ class Daemon:
     def _gone(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.remove(connection)
-        command = self._commands.pop(connection, None)
+        command = self._commands.get(connection)
         if command:
             command.client_gone()
         if self._stopping:
@@ -211,8 +217,8 @@ class Daemon:
             self._stop_when_idle()
 
     def _stop_when_idle(self) -> None:
-        """Stop once the clients have read how it ended, or have had the time to."""
-        if self.run:
+        """Stop once nothing runs and the clients have read how it ended, or have had the time to."""
+        if self.run or self._commands:
             return
         if not any(connection.authenticated for connection in self._connections):
             self.loop.stop()

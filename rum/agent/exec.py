@@ -141,6 +141,8 @@ class Exec:
         os.makedirs(settings.fifo_dir, mode=0o700, exist_ok=True)
         self._prefix = os.path.join(settings.fifo_dir, label)
         self._held = contain(settings, self._prefix + SESSION_SUFFIX, label)
+        self.on_end: Callable[[], None] = lambda: None
+        """Called once, when the command is over."""
         connection.on_frame = self._take
         connection.on_drained = self._drained
 
@@ -171,6 +173,8 @@ class Exec:
             pump.detach()
         if self._process:
             self._process.stop()
+        else:
+            self.on_end()
 
     def _open_pipes(self, child_ends: list[int]) -> None:
         if self._request.stdin:
@@ -238,6 +242,7 @@ class Exec:
             self._connection.result(
                 {"exit_code": ending.exit_code, "signal": ending.signal, "timed_out": ending.timed_out}
             )
+        self.on_end()
 
     def _cannot_start(self, failure: StartError) -> None:
         for pump in self._pumps:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rum.host.accelerator import Accelerator, choose_accelerator
+    from rum.host.catalogue import CATALOGUE
     from rum.host.transport import Transport, choose_transport
 
-__all__ = ["Accelerator", "Transport", "choose_accelerator", "choose_transport"]
+__all__ = ["CATALOGUE", "Accelerator", "Transport", "choose_accelerator", "choose_transport"]
 
 _HOMES = {
+    "CATALOGUE": "rum.host.catalogue",
     "Accelerator": "rum.host.accelerator",
     "Transport": "rum.host.transport",
     "choose_accelerator": "rum.host.accelerator",

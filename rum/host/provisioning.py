@@ -38,9 +38,11 @@ class Provisioning:
         unseen = self._show_unseen()
         if self._reader.interrupt.requested:
             return self._cancelled()
+        if unseen is not None and not unseen.replayed and unseen.result and unseen.result.interrupted:
+            return self._outcome(unseen)
         status = self._status()
         if unseen is not None and self._is_our_failure(unseen, status):
-            return self._failed(unseen)
+            return self._outcome(unseen)
         drives = [script for script in self._scripts if script.name == DRIVES and not is_applied(script, status)]
         if drives and status.get("system_provisioned"):
             view = self._run(drives, Mode.SYSTEM)
@@ -100,9 +102,12 @@ class Provisioning:
             return None
 
     def _is_our_failure(self, view: RunView, status: Mapping[str, object]) -> bool:
-        """Whether the run that was missed answers this command: it failed, in this boot, with these very scripts."""
+        """Whether the run that was missed answers this command: it failed, in this boot, with these very scripts.
+
+        What was stopped before anybody looked is simply run again.
+        """
         result = view.result
-        if result is None or result.success or result.cancelled or result.interrupted or not result.failed_script:
+        if result is None or result.success or (view.replayed and (result.cancelled or result.interrupted)):
             return False
         return view.boot_id == status.get("boot_id") and cached_identities(status) == {
             (script.name, script.order, script.run_on.value, script.sha256) for script in self._scripts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from rum.host.client import AgentConnection, WrongKeyError, open_agent
@@ -22,6 +23,11 @@ WRONG_KEY_MAX = 3
 """An agent that is just being restarted closes connections too, but not time and again right after the proof."""
 
 TAIL_LINES = 15
+
+KERNEL_CLOCK = re.compile(r"^\[ *\d+\.\d+\] ")
+LINE_SHOWN = 50
+"""Characters of the console's last line: with what is said about it, one line of a terminal."""
+
 SHORT_PATIENCE_S = 30.0
 """For commands that expect the agent to be up already; an agent that crashed is started again after 2 s."""
 
@@ -49,13 +55,18 @@ class BootWatch:
             self._emit(Notice(self._sign_of_life(now - self._start)))
 
     def _sign_of_life(self, seconds: float) -> str:
-        shown = f"; the console's last line: {self._last_line}" if self._last_line else ""
+        shown = f"; the console says: {shortened(self._last_line)}" if self._last_line else ""
         return f"still {self._waiting_for}, {seconds:.0f} s{shown}"
 
     def _pass_on_console(self) -> None:
         for line in self._console.new_lines():
             self._last_line = line
             self._emit(ConsoleLine(line))
+
+
+def shortened(line: str) -> str:
+    """The line without the kernel's clock, cut to what fits beside a few words."""
+    return KERNEL_CLOCK.sub("", line)[:LINE_SHOWN]
 
 
 def require_alive(guest: Guest) -> None:

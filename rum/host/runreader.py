@@ -11,7 +11,7 @@ from rum.host.errors import GuestError
 from rum.host.events import Emit, Notice
 from rum.host.guest import Guest
 from rum.host.interrupts import FirstInterrupt
-from rum.host.reach import boot_deadline, wait_for_agent
+from rum.host.reach import TAIL_LINES, boot_deadline, wait_for_agent
 from rum.host.records import RunCopies
 from rum.host.runview import RunView
 from rum.host.wire import script_to_json
@@ -122,7 +122,7 @@ class RunReader:
             raise GuestError(
                 f"VM {self.guest.config.name} stopped{during}",
                 hint="run `rum up` to start it again; what is known of the run: `rum logs`",
-                tail=self.guest.console_tail(15),
+                tail=self.guest.console_tail(TAIL_LINES),
             ) from cause
         self.emit(Notice(f"{cause}{during}; connecting again", warning=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,18 +13,32 @@ import pytest
 from tests.unit.agent.harness import Agent, adopt_orphans
 
 
-@pytest.fixture
-def guest(tmp_path: Path) -> Iterator[Agent]:
-    """An agent that has not been started yet."""
+@contextlib.contextmanager
+def agent_in(root: Path) -> Iterator[Agent]:
+    """An agent that has not been started yet; afterwards nothing of it is left."""
     adopt_orphans()
-    # Not below tmp_path: the path of a Unix socket is short (unix(7)).
+    # Not below the root: the path of a Unix socket is short (unix(7)).
     socket_dir = tempfile.mkdtemp(prefix="rum-")
-    agent = Agent(tmp_path, socket_dir)
+    agent = Agent(root, socket_dir)
     try:
         yield agent
     finally:
         shutil.rmtree(socket_dir)
         agent.clean_up()
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[Agent]:
+    """An agent that has not been started yet."""
+    with agent_in(tmp_path) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """One agent for all tests of a module that leave it as it was."""
+    with agent_in(tmp_path_factory.mktemp("resident")) as agent:
+        yield agent.start()
 
 
 @pytest.fixture

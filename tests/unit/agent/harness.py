@@ -84,7 +84,9 @@ def children() -> set[int]:
     """Processes whose parent is this one."""
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
-        found.update(map(int, (task / "children").read_text(encoding="ascii").split()))
+        # A thread may have ended meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            found.update(map(int, (task / "children").read_text(encoding="ascii").split()))
     return found
 
 
@@ -224,6 +226,10 @@ class Client:
         self.read_until(lambda answer: data in answer.stdout)
         assert data in self.answer.stdout
 
+    def wait_for_size(self, size: int) -> None:
+        """Read until there are so many bytes of output."""
+        self.read_until(lambda answer: len(answer.stdout) >= size)
+
     def finish(self) -> Answer:
         """Read the rest of the answer and acknowledge it."""
         self.read_until(lambda answer: bool(answer.of("result") or answer.of("error")))
@@ -256,6 +262,7 @@ class Agent:
         self.may_complain = False
         self._process: subprocess.Popen[bytes] | None = None
         self._outliving: set[int] = set()
+        self._of_others = children()
         self.key_file.write_text(self.key.hex(), encoding="ascii")
         self.play_boot("boot-1")
 
@@ -415,9 +422,9 @@ class Agent:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        left = {pid for pid in children() if is_running(pid)}
+        left = children() - self._of_others
         names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left - self._outliving if is_running(pid)}
-        bury(children())
+        bury(left, spared=self._of_others)
         complaints = self.stderr_file.read_text(encoding="utf-8") if self.stderr_file.exists() else ""
         assert not names, f"processes were left running: {names}"
         assert self.may_complain or not complaints, complaints
@@ -432,7 +439,7 @@ class Agent:
         return True
 
 
-def bury(pids: set[int]) -> None:
+def bury(pids: set[int], *, spared: set[int]) -> None:
     """Kill these children of this process and those that become its children thereby."""
     while pids:
         for pid in pids:
@@ -440,7 +447,7 @@ def bury(pids: set[int]) -> None:
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-        pids = children()
+        pids = children() - spared
 
 
 def frames_of(record: bytes) -> Iterator[tuple[int, Kind, Message | None]]:

@@ -54,9 +54,9 @@ def test_any_run_that_is_kept(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("run_id", ["000001-000000", "", "..", "../../..", "000001", "x" * 10_000])
-def test_a_run_that_is_not_there(agent: Agent, run_id: str) -> None:
-    agent.provision(boot("true"))
-    answer = agent.attach(run_id)
+def test_a_run_that_is_not_there(resident: Agent, run_id: str) -> None:
+    resident.provision(boot("true"))
+    answer = resident.attach(run_id)
     subset(answer.end, type="error", code="not-found")
     assert len(answer.end["message"]) < 200
 

@@ -29,19 +29,19 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 class TestGettingIn:
-    def test_the_welcome(self, agent: Agent) -> None:
-        with agent.connect() as client:
+    def test_the_welcome(self, resident: Agent) -> None:
+        with resident.connect() as client:
             subset(client.welcome, type="welcome", protocol=1, boot_id="boot-1", vm_id=VM_ID)
             assert set(client.welcome) == {"type", "protocol", "agent_version", "boot_id", "vm_id"}
 
-    def test_another_key_is_closed_without_a_word(self, agent: Agent) -> None:
+    def test_another_key_is_closed_without_a_word(self, resident: Agent) -> None:
         with pytest.raises(ConnectionAbortedError):
-            agent.connect(os.urandom(32))
-        with agent.connect_raw() as connection:
+            resident.connect(os.urandom(32))
+        with resident.connect_raw() as connection:
             connection.sendall(bytes(96))
             assert len(read_to_end(connection)) == 4 + 32
 
-    def test_an_agent_with_another_key_is_recognised(self, agent: Agent) -> None:
+    def test_an_agent_with_another_key_is_recognised(self, resident: Agent) -> None:
         """The client's half refuses too: here the proof of a wrong agent is played by a socket."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -49,35 +49,35 @@ class TestGettingIn:
             client = Client.__new__(Client)
             client.socket = ours
             with pytest.raises(HandshakeError):
-                client._shake_hands(agent.key)
+                client._shake_hands(resident.key)
 
-    def test_silence_is_closed_after_its_time(self, agent: Agent) -> None:
+    def test_silence_is_closed_after_its_time(self, resident: Agent) -> None:
         begun = time.monotonic()
-        with agent.connect_raw() as connection:
+        with resident.connect_raw() as connection:
             assert len(read_to_end(connection)) == 36
         assert HANDSHAKE_TIMEOUT_S - 0.1 < time.monotonic() - begun < 4 * HANDSHAKE_TIMEOUT_S
 
-    def test_a_crowd_of_strangers_locks_nobody_out(self, agent: Agent) -> None:
-        with agent.connect() as inside:
-            agent.wait_for_descriptors(1)
-            crowd = [agent.connect_raw() for _ in range(UNAUTHENTICATED_MAX + 6)]
-            assert agent.status()["run"] is None
-            agent.wait_for_descriptors(1 + UNAUTHENTICATED_MAX - 1)
+    def test_a_crowd_of_strangers_locks_nobody_out(self, resident: Agent) -> None:
+        with resident.connect() as inside:
+            resident.wait_for_descriptors(1)
+            crowd = [resident.connect_raw() for _ in range(UNAUTHENTICATED_MAX + 6)]
+            assert resident.status()["run"] is None
+            resident.wait_for_descriptors(1 + UNAUTHENTICATED_MAX - 1)
             # The oldest had to make room for the newest and for the one that asked.
             assert len(read_to_end(crowd[0])) == 36
             assert inside.request("status").finish().end["type"] == "result"
             for stranger in crowd:
                 stranger.close()
 
-    def test_a_flood_without_proof_is_closed_and_costs_nothing(self, agent: Agent) -> None:
+    def test_a_flood_without_proof_is_closed_and_costs_nothing(self, resident: Agent) -> None:
         for _ in range(20):
-            with agent.connect_raw() as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
+            with resident.connect_raw() as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
                 connection.sendall(bytes(64_000_000))
-        assert agent.memory_kib() < 30 * 1024
-        assert agent.status()["run"] is None
+        assert resident.memory_kib() < 30 * 1024
+        assert resident.status()["run"] is None
 
-    def test_byte_by_byte(self, agent: Agent) -> None:
-        with agent.connect() as client:
+    def test_byte_by_byte(self, resident: Agent) -> None:
+        with resident.connect() as client:
             for number in encode_message(request("status", {})):
                 client.socket.sendall(bytes([number]))
             client._conversation.send_message(request("status", {}))
@@ -98,15 +98,15 @@ class TestRequests:
             client.wait_for("result")
             assert client.next() is None
 
-    def test_the_acknowledgement_closes(self, agent: Agent) -> None:
-        with agent.connect().request("status") as client:
+    def test_the_acknowledgement_closes(self, resident: Agent) -> None:
+        with resident.connect().request("status") as client:
             client.wait_for("result")
             client.message({"type": "ack"})
             assert client.next() is None
 
     @pytest.mark.parametrize("method", ["nope", "", "forward", "__init__", "x" * 60_000])
-    def test_an_unknown_method(self, agent: Agent, method: str) -> None:
-        answer = agent.call(method)
+    def test_an_unknown_method(self, resident: Agent, method: str) -> None:
+        answer = resident.call(method)
         subset(answer.end, type="error", code="unknown-method")
         assert len(answer.end["message"]) < 200
 
@@ -130,24 +130,24 @@ class TestRequests:
             ("cancel", {"run_id": []}),
         ],
     )
-    def test_bad_requests(self, agent: Agent, method: str, params: dict[str, object]) -> None:
-        subset(agent.call(method, **params).end, type="error", code="bad-request")
+    def test_bad_requests(self, resident: Agent, method: str, params: dict[str, object]) -> None:
+        subset(resident.call(method, **params).end, type="error", code="bad-request")
 
     @pytest.mark.parametrize(
         "message", [{"method": 1, "params": {}}, {"params": {}}, {"method": "status", "params": 1}]
     )
-    def test_malformed_requests(self, agent: Agent, message: dict[str, object]) -> None:
-        with agent.connect() as client:
+    def test_malformed_requests(self, resident: Agent, message: dict[str, object]) -> None:
+        with resident.connect() as client:
             client.message({"type": "request", **message})
             subset(client.finish().end, type="error", code="bad-request")
 
-    def test_absent_params_and_unknown_fields(self, agent: Agent) -> None:
-        with agent.connect() as client:
+    def test_absent_params_and_unknown_fields(self, resident: Agent) -> None:
+        with resident.connect() as client:
             client.message({"type": "request", "method": "status", "hurry": True})
             assert client.finish().end["type"] == "result"
 
-    def test_every_code_is_from_the_list(self, agent: Agent) -> None:
-        seen = {agent.call(method).end["code"] for method in ("provision", "attach", "nope")}
+    def test_every_code_is_from_the_list(self, resident: Agent) -> None:
+        seen = {resident.call(method).end["code"] for method in ("provision", "attach", "nope")}
         assert seen <= {code.value for code in ErrorCode}
         assert seen == {"bad-request", "not-found", "unknown-method"}
 
@@ -168,25 +168,25 @@ BROKEN = [
 
 class TestBrokenPeer:
     @pytest.mark.parametrize("data", BROKEN)
-    def test_it_is_told_once_and_closed(self, agent: Agent, data: bytes) -> None:
-        with agent.connect() as client:
+    def test_it_is_told_once_and_closed(self, resident: Agent, data: bytes) -> None:
+        with resident.connect() as client:
             client.socket.sendall(data)
             answer = client.read_until(lambda _: False)
             assert answer.types == ["error"]
             subset(answer.end, code="protocol")
 
-    def test_a_second_request(self, agent: Agent) -> None:
-        with agent.connect().request("exec", argv=["sh", "-c", "echo begun; exec sleep 300"]) as client:
+    def test_a_second_request(self, resident: Agent) -> None:
+        with resident.connect().request("exec", argv=["sh", "-c", "echo begun; exec sleep 300"]) as client:
             client.wait_for_output(b"begun")
             client.socket.sendall(encode_message(request("status", {})))
             answer = client.read_until(lambda _: False)
             subset(answer.end, type="error", code="protocol")
-        agent.wait_for_no_child()
-        agent.wait_for_descriptors(0)
+        resident.wait_for_no_child()
+        resident.wait_for_descriptors(0)
 
-    def test_in_the_middle_of_much_output(self, agent: Agent) -> None:
+    def test_in_the_middle_of_much_output(self, resident: Agent) -> None:
         """Neither a frame is torn by the error nor is anything said after it."""
-        with agent.connect().request("exec", argv=["yes"]) as client:
+        with resident.connect().request("exec", argv=["yes"]) as client:
             client.wait_for_output(b"y\n")
             client.socket.sendall(b"\x00\x00\x00\x00\x99")
             answer = client.read_until(lambda _: False)

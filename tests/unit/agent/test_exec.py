@@ -13,6 +13,11 @@ from rum.protocol import Kind, encode_frame
 from tests.unit.agent.harness import Agent, Client, is_running, subset
 
 
+@pytest.fixture
+def agent(resident: Agent) -> Agent:
+    return resident
+
+
 def begin(agent: Agent, *argv: str, **params: object) -> Client:
     return agent.connect().request("exec", argv=list(argv), **params)
 
@@ -64,7 +69,8 @@ class TestEnd:
         agent.wait_for_descriptors(0)
         assert list((agent.root / "run/rum/fifo").iterdir()) == []
 
-    def test_what_it_leaves_in_the_background_lives_on(self, agent: Agent) -> None:
+    def test_what_it_leaves_in_the_background_lives_on(self, guest: Agent) -> None:
+        agent = guest.start()
         stdout, _, end = run(agent, "sh", "-c", "sleep 300 & echo $!")
         pid = agent.outlives(int(stdout))
         assert end == ended(0)
@@ -128,7 +134,7 @@ class TestInput:
         data = bytes(range(256)) * 4000
         for start in range(0, len(data), 50_000):
             client.send(Kind.STDIN, data[start : start + 50_000])
-        client.read_until(lambda answer: len(answer.stdout) == len(data))
+            client.wait_for_size(start)
         client.send(Kind.STDIN, b"")
         answer = client.finish()
         assert answer.stdout == data
@@ -185,7 +191,8 @@ class TestClientGone:
         for pid in map(int, client.answer.stdout.split()):
             assert not is_running(pid)
 
-    def test_so_does_the_end_of_the_agent(self, agent: Agent) -> None:
+    def test_so_does_the_end_of_the_agent(self, guest: Agent) -> None:
+        agent = guest.start()
         client = begin(agent, "sh", "-c", "echo $$; exec sleep 300")
         client.wait_for_output(b"\n")
         pid = int(client.answer.stdout)
@@ -193,6 +200,14 @@ class TestClientGone:
         subset(client.finish().end, signal=15)
         assert agent.wait() == 0
         assert not is_running(pid)
+
+    def test_the_agent_does_not_end_before_it(self, guest: Agent) -> None:
+        guest.limits = {"KILL_AFTER_S": 0.3}
+        guest.start()
+        with begin(guest, "sh", "-c", "trap '' TERM; echo $$; while :; do sleep 0.01; done") as client:
+            client.wait_for_output(b"\n")
+        guest.stop()
+        assert not is_running(int(client.answer.stdout))
 
     def test_nothing_of_it_is_left(self, agent: Agent) -> None:
         for _ in range(20):

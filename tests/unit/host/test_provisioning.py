@@ -183,6 +183,24 @@ def test_a_run_that_goes_on_is_shown_from_its_start_and_followed(tmp_path: Path)
         assert set(replayed) == {True, False}
 
 
+def test_a_run_that_is_interrupted_while_it_is_followed_is_told(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    with local_guest(tmp_path, script_toml("late", f"touch {started}; sleep 60")) as guest:
+        leave_in_mid_script(guest, started)
+        seen = Seen()
+
+        def reboot() -> None:
+            wait_until(lambda: any("from here live" in text for text in seen.notices()), "replay")
+            guest.stop()
+            guest.start()
+
+        rebooting = Background(reboot)
+        with pytest.raises(GuestError, match="rebooted or its agent stopped while script 'late' ran") as caught:
+            up(guest, seen)
+        rebooting.join()
+        assert caught.value.hint == "run `rum up` again"
+
+
 def test_an_autonomous_boot_run_that_failed_is_the_result_once(tmp_path: Path) -> None:
     fine = tmp_path / "fine"
     fine.touch()
