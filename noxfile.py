@@ -52,4 +52,4 @@ def e2e(session: nox.Session) -> None:
     session.install(".[e2e]")
     # A first boot on an emulated CPU outlasts the limit that is meant for unit tests.
     limit = ["-o", "faulthandler_timeout=1200"]
-    session.run("pytest", "e2e", "-n", "auto", "--dist", "loadgroup", *limit, *session.posargs)
+    session.run("pytest", "e2e", "-n", "auto", "--dist", "loadfile", *limit, *session.posargs)

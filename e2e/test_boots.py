@@ -77,9 +77,6 @@ def read_iso(project: Project, directory: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in (directory / "iso").iterdir()}
 
 
-pytestmark = pytest.mark.xdist_group("boots")
-
-
 class TestFirstBoot:
     def test_ends_well_with_the_vm_running_and_the_sentinel_there(self, project: Project, first_up: Outcome) -> None:
         assert first_up.exit == 0, first_up.stdout[-3000:]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import socket
 
 import pexpect.socket_pexpect
-import pytest
 
 from e2e.conftest import MakeProject
 from e2e.project import Project
-
-pytestmark = pytest.mark.xdist_group("console")
 
 
 def open_console(project: Project) -> pexpect.socket_pexpect.SocketSpawn:

@@ -7,8 +7,6 @@ import pytest
 from e2e.conftest import MakeProject
 from e2e.project import Project
 
-pytestmark = pytest.mark.xdist_group("drives")
-
 ONE_DRIVE = """
 [drives.data]
 size = "64M"

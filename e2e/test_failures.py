@@ -7,8 +7,6 @@ import pytest
 from e2e.conftest import MakeProject
 from e2e.project import Outcome, Project
 
-pytestmark = pytest.mark.xdist_group("failures")
-
 
 def config(system: str, limits: str = "") -> str:
     """A rum.toml whose system script is given; what runs after it leaves a trace."""

@@ -9,8 +9,6 @@ import pytest
 from e2e.conftest import MakeProject
 from e2e.project import Live, Project, poll
 
-pytestmark = pytest.mark.xdist_group("host-dies")
-
 CONFIG = """
 [network]
 mode = "none"

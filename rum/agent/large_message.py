@@ -59,7 +59,7 @@ class LargeMessage:
     def expand(self, value: object) -> object:
         """The value with every string in it read back; it may be a part of the message."""
         if isinstance(value, dict):
-            return {key: self.expand(item) for key, item in value.items()}
+            return {self.expand(key): self.expand(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.expand(item) for item in value]
         if isinstance(value, str) and value.startswith(self._mark):

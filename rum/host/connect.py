@@ -9,6 +9,7 @@ import socket
 from rum.host.deadlines import Check, Deadline, no_check, wait_readable, wait_writable
 from rum.host.errors import GuestError, HostError
 from rum.host.transport import Endpoint, UnixEndpoint, VsockEndpoint
+from rum.host.vhost_worker import Channel, channel_behind
 
 DIAL_PATIENCE_S = 10.0
 """One attempt over the Unix socket: silence means that the guest's driver is not up yet, and dropping an attempt
@@ -54,6 +55,7 @@ def _open_vsock(endpoint: VsockEndpoint, deadline: Deadline, check: Check) -> so
 
 
 def _open_unix(endpoint: UnixEndpoint, deadline: Deadline, check: Check) -> socket.socket:
+    require_channel(endpoint)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     _connected(sock, os.fspath(endpoint.path), UNIX_NOT_READY, deadline, check)
     try:
@@ -62,6 +64,18 @@ def _open_unix(endpoint: UnixEndpoint, deadline: Deadline, check: Check) -> sock
         sock.close()
         raise
     return sock
+
+
+def require_channel(endpoint: UnixEndpoint) -> None:
+    """Raises NotReadyError while dialling would do harm, GuestError where it has been done."""
+    channel = channel_behind(endpoint.path)
+    if channel is Channel.DOWN:
+        raise NotReadyError("the guest's vsock driver is not up")
+    if channel is Channel.DEAD:
+        raise GuestError(
+            "vhost-device-vsock's worker has died, so the guest cannot be reached before it is started again",
+            hint="run `rum down` and `rum up`",
+        )
 
 
 def _connected(

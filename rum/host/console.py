@@ -24,9 +24,16 @@ DIAGNOSES = (
     (r"Gave up waiting for root|Cannot open root device", "the guest's kernel does not find its root file system"),
     (r"You are in emergency mode|Entering emergency mode", "the guest's systemd is in emergency mode"),
     (r"Out of memory: Killed process|oom-kill:", "the guest ran out of memory; raise resources.memory_mb"),
+    (
+        r"Failed to start .*cloud-init",
+        "cloud-init cannot start in the guest; without Python 3 in the image it is like that",
+    ),
     (r"cloud-init.*(?:Traceback|CRITICAL|Failed to)", "cloud-init failed in the guest"),
 )
 """What to look for, the surest sign first, and what it means."""
+
+PANIC = "Kernel panic - not syncing"
+"""After this nothing comes any more, although the domain goes on running."""
 
 KERNEL = re.compile(r"Linux version |\[ +\d+\.\d+\] ")
 CLOUD_INIT = re.compile(r"cloud-init", re.IGNORECASE)
@@ -57,7 +64,10 @@ def diagnose(lines: list[str]) -> str:
     if not text:
         return "the guest has printed nothing on its serial console: no boot loader or kernel has started"
     if LOGIN.search(text) and not CLOUD_INIT.search(text):
-        return "the guest has booted to its login prompt without cloud-init, so nothing has installed the agent"
+        return (
+            "the guest has booted to its login prompt without cloud-init, so nothing has installed the agent; "
+            "the image needs cloud-init and Python 3"
+        )
     if LOGIN.search(text):
         return "the guest has booted to its login prompt, but its agent does not answer"
     if KERNEL.search(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from rum.host.client import AgentError
@@ -75,7 +76,7 @@ class RunFinder:
 def logs(guest: Guest, emit: Emit, *, run_id: str | None, script: str | None, follow: bool) -> Outcome:
     """Show a run, the latest by default. Raises ConfigError for an unknown run or script, GuestError."""
     reader = RunReader(guest, emit, FirstInterrupt(), short_deadline)
-    with Spool(reader.copies) as spool:
+    with closing(reader), Spool(reader.copies) as spool:
         found = find_anywhere(reader, spool, run_id)
         if found is None and run_id:
             raise ConfigError(f"there is no run {run_id}", hint="leave --run out for the latest run")
@@ -112,7 +113,7 @@ def find_anywhere(reader: RunReader, spool: Spool, run_id: str | None) -> FoundR
 def last_run(guest: Guest, *, ask_agent: bool) -> Message | None:
     """The latest run in short, for `status`. What is only looked at is not stored: `up` still shows it as new."""
     reader = RunReader(guest, ignore, FirstInterrupt(), short_deadline)
-    with Spool() as spool:
+    with closing(reader), Spool() as spool:
         try:
             found = RunFinder(reader, spool).find(None, ask_agent=ask_agent)
         except GuestError:

@@ -7,6 +7,7 @@ import time
 
 from rum.host.client import AgentConnection, WrongKeyError, open_agent
 from rum.host.connect import NotReadyError
+from rum.host.console import PANIC
 from rum.host.console_tail import ConsoleTail
 from rum.host.deadlines import Check, Deadline, no_check, pause
 from rum.host.errors import GuestError
@@ -23,6 +24,9 @@ WRONG_KEY_MAX = 3
 """An agent that is just being restarted closes connections too, but not time and again right after the proof."""
 
 TAIL_LINES = 15
+LAST_WORDS = 3
+"""A panic ends with a line that names it again; after a reboot other lines follow."""
+
 
 KERNEL_CLOCK = re.compile(r"^\[ *\d+\.\d+\] ")
 LINE_SHOWN = 50
@@ -62,11 +66,27 @@ class BootWatch:
         for line in self._console.new_lines():
             self._last_line = line
             self._emit(ConsoleLine(line))
+            if PANIC in line:
+                raise panicked(self._guest)
+
+    def check_past(self) -> None:
+        """Raises GuestError where the console's last words, from before this wait, are a panic's."""
+        if any(PANIC in line for line in self._guest.console_tail(LAST_WORDS)):
+            raise panicked(self._guest)
 
 
 def shortened(line: str) -> str:
     """The line without the kernel's clock, cut to what fits beside a few words."""
     return KERNEL_CLOCK.sub("", line)[:LINE_SHOWN]
+
+
+def panicked(guest: Guest) -> GuestError:
+    """The sentence for a guest that will never answer."""
+    return GuestError(
+        f"VM {guest.config.name} cannot boot: {guest.diagnose_boot()}",
+        hint="look at the console's end; `rum destroy` and another image, or more memory, may help",
+        tail=guest.console_tail(TAIL_LINES),
+    )
 
 
 def require_alive(guest: Guest) -> None:
@@ -103,6 +123,7 @@ def wait_for_agent(
     `also` raises, which is called every half a second.
     """
     watch = BootWatch(guest, emit, waiting_for, also)
+    watch.check_past()
     refused = 0
     seen = "it was never asked"
     while not deadline.expired:

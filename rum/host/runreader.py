@@ -47,11 +47,20 @@ class RunReader:
         self.copies = RunCopies(guest.paths.runs)
         self.interrupt = interrupt
         self._cancelled = False
+        self._lost: list[AgentConnection] = []
 
     def connect(self) -> AgentConnection:
         """A new connection to an agent that has been up before; it may just be on its way back."""
         deadline = self._patience(self.guest)
-        return wait_for_agent(self.guest, deadline, self.emit, "waiting for the agent", self._maybe_leave)
+        connection = wait_for_agent(self.guest, deadline, self.emit, "waiting for the agent", self._maybe_leave)
+        # Only now: a close is an event, too, and the daemon dies of events while the guest's driver is down.
+        self.close()
+        return connection
+
+    def close(self) -> None:
+        """Close the connections that were lost; the reader can still be used."""
+        while self._lost:
+            self._lost.pop().close()
 
     def _maybe_leave(self) -> None:
         """Without a connection there is nothing to cancel, unless that was done and its result is still to be read."""
@@ -93,21 +102,25 @@ class RunReader:
 
     def _read_once(self, view: RunView, connection: AgentConnection, method: str, params: Message) -> bool:
         """Whether the answer came to its end; after False an `attach` goes on where this one has stopped."""
-        with connection:
-            try:
-                connection.send_request(method, params)
-                self._take_all(view, connection)
-            except LostError as exc:
-                if view.run_id is None:
-                    raise
-                self._on_loss(view, exc)
-                return False
-            except AgentError as exc:
-                if not (view.offset and exc.agent_code == ErrorCode.BAD_REQUEST.value):
-                    raise
-                # The guest died and its record is shorter than what was already shown here: only the result is new.
-                view.only_result, view.offset = True, 0
-                return False
+        try:
+            connection.send_request(method, params)
+            self._take_all(view, connection)
+        except LostError as exc:
+            self._lost.append(connection)
+            if view.run_id is None:
+                raise
+            self._on_loss(view, exc)
+            return False
+        except AgentError as exc:
+            connection.close()
+            if not (view.offset and exc.agent_code == ErrorCode.BAD_REQUEST.value):
+                raise
+            # The guest died and its record is shorter than what was already shown here: only the result is new.
+            view.only_result, view.offset = True, 0
+            return False
+        except BaseException:
+            connection.close()
+            raise
         return True
 
     def _take_all(self, view: RunView, connection: AgentConnection) -> None:

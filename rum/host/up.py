@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -42,8 +43,7 @@ def provision(machine: Machine, emit: Emit, mode: Mode) -> Outcome:
 
 def provisioned(guest: Guest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome]) -> Outcome:
     """The work, with a first Ctrl+C that cancels the run instead of leaving it alone."""
-    with FirstInterrupt() as interrupt:
-        reader = RunReader(guest, emit, interrupt)
+    with FirstInterrupt() as interrupt, contextlib.closing(RunReader(guest, emit, interrupt)) as reader:
         return work(Provisioning(reader, guest.config.scripts, command))
 
 

@@ -53,11 +53,11 @@ sys.exit(main(sys.argv[1:]))
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> None:
+def wait_until(condition: Callable[[], Any], what: str, *, within_s: float = DEADLINE_S) -> None:
     """Wait until the condition holds; failing to is the test's failure."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_S:.0f} s in vain until {what}"
+        assert time.monotonic() < deadline, f"waited {within_s:.0f} s in vain until {what}"
         time.sleep(0.005)
 
 
@@ -422,12 +422,17 @@ class Agent:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        left = children() - self._of_others
-        names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left - self._outliving if is_running(pid)}
-        bury(left, spared=self._of_others)
+        # What was killed last may take a moment to go.
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self._left_behind(), "nothing was left running", within_s=5.0)
+        names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self._left_behind()}
+        bury(children() - self._of_others, spared=self._of_others)
         complaints = self.stderr_file.read_text(encoding="utf-8") if self.stderr_file.exists() else ""
         assert not names, f"processes were left running: {names}"
         assert self.may_complain or not complaints, complaints
+
+    def _left_behind(self) -> list[int]:
+        return [pid for pid in children() - self._of_others - self._outliving if is_running(pid)]
 
     def _answers(self) -> bool:
         assert self._process is not None

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from rum.protocol import Kind, encode_frame
-from tests.unit.agent.harness import Agent, Client, is_running, subset
+from tests.unit.agent.harness import Agent, Client, is_running, subset, wait_until
 
 
 @pytest.fixture
@@ -187,9 +187,9 @@ class TestClientGone:
         client = begin(agent, "sh", "-c", "sleep 300 & echo $!; echo $$; wait")
         client.read_until(lambda answer: answer.stdout.count(b"\n") == 2)
         client.close()
+        pids = [int(pid) for pid in client.answer.stdout.split()]
+        wait_until(lambda: not any(map(is_running, pids)), "both are gone")
         agent.wait_for_no_child()
-        for pid in map(int, client.answer.stdout.split()):
-            assert not is_running(pid)
 
     def test_so_does_the_end_of_the_agent(self, guest: Agent) -> None:
         agent = guest.start()

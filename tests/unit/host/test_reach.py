@@ -13,7 +13,7 @@ from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError
 from rum.host.events import ConsoleLine
 from rum.host.reach import wait_for_agent
-from tests.unit.host.local_guest import Seen, local_guest
+from tests.unit.host.local_guest import LocalGuest, Seen, local_guest
 
 
 def test_an_agent_that_comes_up_late_is_reached(tmp_path: Path) -> None:
@@ -70,3 +70,20 @@ def test_the_wait_shows_the_console_and_signs_of_life(tmp_path: Path, monkeypatc
         booting.join()
     assert [event.text for event in seen if isinstance(event, ConsoleLine)] == ["Starting it"]
     assert any(text.startswith("still booting, ") and text.endswith("Starting it") for text in seen.notices())
+
+
+def write_panic(guest: LocalGuest) -> None:
+    with guest.paths.console_log.open("ab") as console:
+        console.write(b"[ 5.1] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n[ 5.2] Call Trace:\r\n")
+        console.write(b"[ 5.9] ---[ end Kernel panic - not syncing: VFS: Unable to mount root fs ]---\r\n")
+
+
+def test_a_kernel_panic_ends_it_at_once(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        panic = threading.Timer(0.1, write_panic, [guest])
+        panic.start()
+        with pytest.raises(GuestError, match="VM demo cannot boot"):
+            wait_for_agent(guest, Deadline(60), Seen())
+        panic.join()
+        with pytest.raises(GuestError, match="VM demo cannot boot"):
+            wait_for_agent(guest, Deadline(60), Seen())
