@@ -258,6 +258,7 @@ class Agent:
         self.socket_path = os.path.join(socket_dir, "s")
         self.stderr_file = root / "stderr"
         self.limits: dict[str, float] = {}
+        self.program = ["-S", "-W", "error", "-m", "rum.agent"]
         self.before_start: Callable[[], None] | None = None
         self.may_complain = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -304,11 +305,11 @@ class Agent:
         assert self._process is None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.socket_path)
-        program = ["-c", START.format(limits=self.limits)] if self.limits else ["-m", "rum.agent"]
+        program = [*self.program[:-2], "-c", START.format(limits=self.limits)] if self.limits else self.program
         arguments = ["--listen", f"unix:{self.socket_path}", "--root", str(self.root), "--key", str(self.key_file)]
         with open(self.stderr_file, "ab") as stderr:
             self._process = subprocess.Popen(
-                [PYTHON, "-S", "-W", "error", *program, *arguments, "--vm-id", VM_ID],
+                [PYTHON, *program, *arguments, "--vm-id", VM_ID],
                 cwd=CHECKOUT,
                 env={"PATH": os.environ["PATH"]},
                 stdin=stdin,
