@@ -61,8 +61,10 @@ def test_no_log_is_no_lines(tmp_path: Path) -> None:
         ),
         (
             "[    0.0] Linux version 6.1\ndev login: ",
-            "the guest has booted to its login prompt without cloud-init, so nothing has installed the agent; "
-            "the image needs cloud-init and Python 3",
+            (
+                "the guest has booted to its login prompt without cloud-init, so nothing has installed the agent; "
+                "the image needs cloud-init and Python 3"
+            ),
         ),
         (
             "cloud-init[300]: running 'init-local'\ndev login: ",
