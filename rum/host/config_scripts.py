@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from rum.host.toml_fields import Problems, Table
-from rum.protocol import After, ProvisionScript, RunOn, script_to_wire
+from rum.protocol import After, ProvisionScript, RunOn
 from rum.protocol.fields import ENV_NAME
-from rum.protocol.limits import MESSAGE_MAX, SCRIPTS_MAX
+from rum.protocol.limits import MESSAGE_MAX, SCRIPTS_MAX, STRING_MAX
 from rum.protocol.scripts import NAME, ORDER_MAX
 
 RESERVED = {"drives": "the drives script", "system": "[provision.system]", "boot": "[provision.boot]"}
@@ -98,6 +98,10 @@ def check_total(problems: Problems, scripts: list[ProvisionScript]) -> None:
     """All scripts travel in one message, which has a limit."""
     if len(scripts) > SCRIPTS_MAX:
         problems.note("provision", f"has {len(scripts)} scripts, at most {SCRIPTS_MAX} are allowed")
-    size = sum(len(json.dumps(script_to_wire(script))) for script in scripts)
+    sizes = {script.name: len(json.dumps(script.content)) for script in scripts}
+    for name, size in sizes.items():
+        if size > STRING_MAX:
+            problems.note("provision", f"the script {name} is over {STRING_MAX >> 20} MiB, the most that one may have")
+    size = sum(sizes.values()) + sum(len(json.dumps(dict(script.env))) for script in scripts)
     if size > MESSAGE_MAX - ROOM:
         problems.note("provision", f"the scripts are {size >> 20} MiB together, which is over {MESSAGE_MAX >> 20} MiB")

@@ -31,6 +31,7 @@ from rum.host.transport import (
     choose_transport,
     cid_candidates,
 )
+from rum.host.vhost_worker import Channel, channel_behind
 
 SHUTDOWN_TIMEOUT_S = 30
 PRESS_EVERY_S = 10
@@ -114,7 +115,9 @@ class Machine:
         """Whether the host's half of the channel works."""
         if self._require_started().transport == Transport.VHOST_VSOCK:
             return True
-        return bool(vhost_user.find_daemons(self._paths)) and self._paths.vsock_socket.exists()
+        if not (vhost_user.find_daemons(self._paths) and self._paths.vsock_socket.exists()):
+            return False
+        return channel_behind(self._paths.vsock_socket) is not Channel.DEAD
 
     def timeout_factor(self) -> int:
         """What every guest-side timeout is multiplied by: 1 under KVM, 5 under TCG."""

@@ -28,7 +28,6 @@ from rum.protocol.scripts import (
     ProvisionScript,
     RunOn,
     in_order,
-    script_to_wire,
     scripts_from_wire,
 )
 
@@ -62,7 +61,6 @@ __all__ = [
     "in_order",
     "parse_key",
     "parse_message",
-    "script_to_wire",
     "scripts_from_wire",
     "split_output",
 ]

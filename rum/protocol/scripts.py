@@ -90,19 +90,6 @@ def in_order(scripts: Iterable[ProvisionScript]) -> list[ProvisionScript]:
     return sorted(scripts, key=lambda script: (script.order, script.name))
 
 
-def script_to_wire(script: ProvisionScript) -> dict[str, object]:
-    """The script as an element of a request's `scripts`, defaults filled in."""
-    return {
-        "name": script.name,
-        "content": script.content,
-        "order": script.order,
-        "run_on": script.run_on.value,
-        "timeout_s": script.timeout_s,
-        "env": dict(script.env),
-        "after": script.waits_for.value,
-    }
-
-
 def script_from_wire(item: object) -> ProvisionScript:
     """The script that an element of a request's `scripts` describes. Raises ValueError."""
     if not isinstance(item, dict):

@@ -288,27 +288,18 @@ def test_two_scripts_of_one_name_are_a_problem(tmp_path: Path) -> None:
     assert problems(tmp_path, MINIMAL + entry * 2) == ['provision.script[1].name = "x": another script has this name']
 
 
-def test_scripts_that_do_not_fit_one_message_are_a_problem(tmp_path: Path) -> None:
-    write(tmp_path, "x" * (17 << 20), "big.sh")
+def test_a_script_that_the_agent_would_not_take_is_a_problem(tmp_path: Path) -> None:
+    write(tmp_path, "x" * (2 << 20), "big.sh")
     found = problems(tmp_path, MINIMAL + '[provision.system]\nfile = "big.sh"\n')
-    assert found == ["provision: the scripts are 17 MiB together, which is over 16 MiB"]
+    assert found == ["provision: the script system is over 2 MiB, the most that one may have"]
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"[image\n", "line 1, column 7: not valid TOML: "),
-        (b"a = 1\na = 2\n", "line 2, column 6: not valid TOML: Cannot overwrite a value"),
-        (b"a = [", "end of document: not valid TOML: "),
-        (b"a = 1\nb = '\xff'\n", "line 2: not UTF-8 text, so not TOML"),
-    ],
-)
-def test_a_file_that_is_no_toml_is_named_with_the_line(tmp_path: Path, content: bytes, expected: str) -> None:
-    path = tmp_path / "rum.toml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError) as caught:
-        load_config(path)
-    assert str(caught.value).startswith(f"{path}, {expected}")
+def test_scripts_that_do_not_fit_one_message_are_a_problem(tmp_path: Path) -> None:
+    write(tmp_path, "x" * (1 << 20), "big.sh")
+    entries = "".join(
+        f'[[provision.script]]\nname = "s{n}"\norder = 1\nrun_on = "boot"\nfile = "big.sh"\n' for n in range(17)
+    )
+    assert problems(tmp_path, MINIMAL + entries) == ["provision: the scripts are 17 MiB together, which is over 16 MiB"]
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from rum.host.errors import GuestError
 from rum.host.wire import output_to_json, result_from_json, script_to_json
-from rum.protocol import After, LogEvent, ProvisionResult, ProvisionScript, RunOn, script_to_wire, scripts_from_wire
+from rum.protocol import After, LogEvent, ProvisionResult, ProvisionScript, RunOn, scripts_from_wire
 
 SCRIPT = ProvisionScript("a", "echo", 7, RunOn.SYSTEM, timeout_s=1.5, env={"K": "v"}, after=After.LOCAL_FS)
 
 
 @pytest.mark.parametrize("script", [SCRIPT, ProvisionScript("b", "", 0, RunOn.BOOT)])
 def test_a_script_goes_out_as_the_protocol_spells_it(script: ProvisionScript) -> None:
-    assert script_to_json(script) == script_to_wire(script)
     [back] = scripts_from_wire([script_to_json(script)])
-    assert (back.name, back.sha256, back.waits_for) == (script.name, script.sha256, script.waits_for)
+    assert back == replace(script, after=script.waits_for)
 
 
 def test_a_result_comes_back_without_what_is_not_known() -> None:
