@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 
 import pexpect.socket_pexpect
 
@@ -11,7 +12,7 @@ from e2e.project import Project
 
 
 def open_console(project: Project) -> pexpect.socket_pexpect.SocketSpawn:
-    """A terminal at the guest's serial port."""
+    """A terminal at the guest's serial port; to be closed, because a guest waits for a terminal that does not read."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(project.console_socket())
     return pexpect.socket_pexpect.SocketSpawn(connection, timeout=30 * project.patience, encoding="utf-8")
@@ -21,11 +22,12 @@ def test_autologin_reaches_a_shell(make_project: MakeProject) -> None:
     project = make_project("autologin")
     project.configure('[advanced]\nautologin = true\n[user]\nname = "developer"\n')
     project.up()
-    console = open_console(project)
-    console.send("\n")
-    console.expect(r"developer@.*\$ ")
-    console.send("echo answer-$((40 + 2))\n")
-    console.expect("answer-42")
+    project.wait_for_console("(automatic login)", within_s=120)
+    with closing(open_console(project)) as console:
+        console.send("\n")
+        console.expect(r"developer@.*\$ ")
+        console.send("echo answer-$((40 + 2))\n")
+        console.expect("answer-42")
     dropin = project.guest("cat /etc/systemd/system/serial-getty@ttyS0.service.d/*.conf")
     assert "--autologin developer" in dropin
     assert "After=" not in dropin
@@ -35,7 +37,8 @@ def test_without_it_there_is_a_login_prompt(make_project: MakeProject) -> None:
     project = make_project("login")
     project.configure("")
     project.up()
-    console = open_console(project)
-    console.send("\n")
-    console.expect("login: ")
+    project.wait_for_console("login: ", within_s=120)
+    with closing(open_console(project)) as console:
+        console.send("\n")
+        console.expect("login: ")
     project.guest("test ! -e /etc/systemd/system/serial-getty@ttyS0.service.d")
