@@ -16,6 +16,10 @@ from rum.protocol import After, ProvisionScript, RunOn
 SERIAL_PREFIX = "rum-"
 """In front of a drive's name it is the disk's serial."""
 
+MOUNT_OPTIONS = "defaults,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=30s"
+"""A missing disk does not stop the boot, which takes `nofail`; but that alone also takes the mount out of the order of
+the boot (systemd.mount(5)), and scripts have to find it mounted."""
+
 
 @dataclass(frozen=True)
 class GuestFiles:
@@ -81,7 +85,7 @@ prepare() {
         *) fail "the drive $1 holds ${found% }, not ext4; it was left as it is" ;;
     esac
     uuid=$(blkid -p -s UUID -o value "$disk") || fail "the file system on the drive $1 has no UUID"
-    entries="${entries}UUID=$uuid $3 ext4 defaults,nofail,x-systemd.device-timeout=30s 0 2$newline"
+    entries="${entries}UUID=$uuid $3 ext4 @options@ 0 2$newline"
     mkdir -p "$2"
 }
 
@@ -136,7 +140,7 @@ def drives_text(filesystems: Sequence[Filesystem], files: GuestFiles | None = No
     files = files or GuestFiles()
     prepare = [shlex.join(["prepare", fs.drive, fs.target, fstab_field(fs.target)]) for fs in filesystems]
     attach = [shlex.join(["attach", fs.drive, fs.target]) for fs in filesystems]
-    text = TEMPLATE
+    text = TEMPLATE.replace("@options@", MOUNT_OPTIONS)
     for name in ("dev", "sys_block", "fstab", "systemd"):
         text = text.replace(f"@{name}@", shlex.quote(getattr(files, name)))
     return text.replace("@prepare@", "\n".join(prepare)).replace("@attach@", "\n".join(attach))
