@@ -9,7 +9,7 @@ from e2e.conftest import MakeProject, build_image
 
 @pytest.mark.parametrize(
     ("recipe", "missing"),
-    [],
+    [("debian-12-no-cloud-init", "cloud-init"), ("debian-12-no-python", "Python")],
 )
 def test_says_what_the_image_lacks(make_project: MakeProject, recipe: str, missing: str) -> None:
     project = make_project(recipe, base=build_image(recipe))

@@ -15,7 +15,7 @@ def open_console(project: Project) -> pexpect.socket_pexpect.SocketSpawn:
     """A terminal at the guest's serial port; to be closed, because a guest waits for a terminal that does not read."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(project.console_socket())
-    return pexpect.socket_pexpect.SocketSpawn(connection, timeout=30 * project.patience, encoding="utf-8")
+    return pexpect.socket_pexpect.SocketSpawn(connection, timeout=30 * project.patience)
 
 
 def test_autologin_reaches_a_shell(make_project: MakeProject) -> None:
@@ -24,10 +24,10 @@ def test_autologin_reaches_a_shell(make_project: MakeProject) -> None:
     project.up()
     project.wait_for_console("(automatic login)", within_s=120)
     with closing(open_console(project)) as console:
-        console.send("\n")
-        console.expect(r"developer@.*\$ ")
-        console.send("echo answer-$((40 + 2))\n")
-        console.expect("answer-42")
+        console.send(b"\n")
+        console.expect(rb"developer@.*\$ ")
+        console.send(b"echo answer-$((40 + 2))\n")
+        console.expect(b"answer-42")
     dropin = project.guest("cat /etc/systemd/system/serial-getty@ttyS0.service.d/*.conf")
     assert "--autologin developer" in dropin
     assert "After=" not in dropin
@@ -39,6 +39,6 @@ def test_without_it_there_is_a_login_prompt(make_project: MakeProject) -> None:
     project.up()
     project.wait_for_console("login: ", within_s=120)
     with closing(open_console(project)) as console:
-        console.send("\n")
-        console.expect("login: ")
+        console.send(b"\n")
+        console.expect(b"login: ")
     project.guest("test ! -e /etc/systemd/system/serial-getty@ttyS0.service.d")
