@@ -16,9 +16,10 @@ from rum.protocol import After, ProvisionScript, RunOn
 SERIAL_PREFIX = "rum-"
 """In front of a drive's name it is the disk's serial."""
 
-MOUNT_OPTIONS = "defaults,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=30s"
+MOUNT_OPTIONS = "defaults,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=180s"
 """A missing disk does not stop the boot, which takes `nofail`; but that alone also takes the mount out of the order of
-the boot (systemd.mount(5)), and scripts have to find it mounted."""
+the boot (systemd.mount(5)), and scripts have to find it mounted. udev on a busy emulated CPU needs over 30 s to show a
+disk that is there."""
 
 
 @dataclass(frozen=True)

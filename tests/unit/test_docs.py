@@ -6,7 +6,6 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from rum.agent.methods import METHODS
 from rum.protocol import ErrorCode, Kind, Phase, ProvisionResult
 from rum.protocol.frames import PAYLOAD_MAX
 from rum.protocol.phases import AGENT_SENDS, EVENT, HOST_SENDS
@@ -52,10 +51,6 @@ def test_kinds_and_their_limits() -> None:
 
 def test_error_codes() -> None:
     assert [row[0].strip("`") for row in rows("Error codes")] == [code.value for code in ErrorCode]
-
-
-def test_methods() -> None:
-    assert {row[0].strip("`") for row in rows("Methods")} == set(METHODS)
 
 
 def test_result_fields() -> None:

@@ -18,7 +18,7 @@ from rum.host.drives import GuestFiles, drives_script, drives_text, fstab_field
 from rum.protocol import After, RunOn
 
 DISK_SIZE = 8 << 20
-OPTIONS = "defaults,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=30s"
+OPTIONS = "defaults,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=180s"
 
 
 @dataclass(frozen=True)
