@@ -46,7 +46,7 @@ def find_config(start: Path) -> Path:
             return directory / FILE_NAME
     raise ConfigError(
         f"there is no {FILE_NAME} in {start} or in a directory above it",
-        hint="make one with 'rum init', or name one with --config",
+        hint="write one with 'image.base' in it, as examples/hello has, or name one with --config",
     )
 
 
@@ -67,7 +67,7 @@ def parse_toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}", hint="make one with 'rum init'") from None
+        raise ConfigError(f"there is no file {path}", hint="check the path after --config") from None
     except OSError as exc:
         raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:

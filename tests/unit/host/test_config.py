@@ -317,7 +317,7 @@ def test_the_file_is_found_in_a_parent(tmp_path: Path) -> None:
 def test_without_a_file_the_user_is_told_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         find_config(tmp_path)
-    assert "rum init" in (caught.value.hint or "")
+    assert "image.base" in (caught.value.hint or "")
 
 
 def test_a_symbolic_link_is_the_same_vm(tmp_path: Path) -> None:
