@@ -68,7 +68,8 @@ def test_killed_by_a_signal(project: Project, boot_id: str) -> None:
 
 
 def test_out_of_time(project: Project, boot_id: str) -> None:
-    project.configure(config("sleep 600", limits="timeout_s = 2"))
+    # What leaves its session does not leave its cgroup.
+    project.configure(config("setsid sleep 600 & sleep 600", limits="timeout_s = 2"))
     outcome = project.up(expect=1)
     assert (outcome.result()["failed_script"], outcome.result()["timed_out"]) == ("system", True)
     assert project.guest("pgrep -x sleep || true") == "", "the whole process tree was stopped"
