@@ -78,7 +78,6 @@ class ScriptCache:
         try:
             self.content_path(CachedScript.of(script))
         except OSError:
-            durable.make_dirs(self._dir)
             path = os.path.join(self._dir, script.content_sha256)
             durable.write_file(path, script.content.encode("utf-8"), 0o700)
 

@@ -8,7 +8,6 @@ import socket
 import sys
 from typing import Callable
 
-from rum.agent import durable
 from rum.agent.cache import CachedScript, ScriptCache, in_order
 from rum.agent.connection import Connection
 from rum.agent.exec import Exec, ExecRequest
@@ -19,7 +18,14 @@ from rum.agent.loop import READ, Loop, Timer
 from rum.agent.plan import Plan, changed_scripts, make_plan
 from rum.agent.pump import adopt_fifos
 from rum.agent.record import Readable, StoredRecord
-from rum.agent.recovery import close_interrupted_runs, kill_left_commands, new_run_id, prune_runs, run_ids
+from rum.agent.recovery import (
+    close_interrupted_runs,
+    kill_left_commands,
+    new_run_id,
+    prune_runs,
+    run_ids,
+    settle_state,
+)
 from rum.agent.run import Guest, Order, Run
 from rum.agent.settings import Settings
 from rum.agent.waits import release_network_wait
@@ -43,8 +49,7 @@ class Daemon:
         self.version = version
         self.boot_id = settings.boot_id()
         self.loop = Loop()
-        durable.make_dirs(settings.state_dir)
-        durable.make_dirs(settings.runs_dir)
+        settle_state(settings)
         self.ledger = Ledger(settings, self.boot_id)
         self.cache = ScriptCache(settings)
         self.run: Run | None = None

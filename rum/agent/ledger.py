@@ -64,7 +64,12 @@ class Ledger:
     def write_sentinel(self, vm_id: str, run_id: str | None) -> None:
         """End the first boot."""
         text = json.dumps({"vm_id": vm_id, "boot_id": self._boot_id, "run_id": run_id})
-        durable.write_file(self._sentinel, text.encode("utf-8") + b"\n")
+        try:
+            durable.write_file(self._sentinel, text.encode("utf-8") + b"\n")
+        except OSError:
+            # It may be there, but not for good: a first boot that ends for one boot only must not end.
+            durable.remove(self._sentinel)
+            raise
 
     def _passed_in_this_boot(self) -> dict[str, list[str]]:
         boot = self._state["boot"]

@@ -75,9 +75,7 @@ class Record(Readable):
 
     def __init__(self, directory: str, *, limit: int = RECORD_MAX) -> None:
         durable.make_dirs(directory)
-        path = os.path.join(directory, FILE_NAME)
-        super().__init__(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600))
-        durable.sync_dir(directory)
+        super().__init__(durable.open_log(os.path.join(directory, FILE_NAME), new=True))
         self._limit = limit
         self._in_file = 0
         self._in_memory = bytearray()
@@ -100,11 +98,27 @@ class Record(Readable):
         """Append a message."""
         self._append(encode_message(message))
 
-    def result(self, message: Message) -> None:
-        """Append the result and make the record durable."""
-        self.result_at = self.size
-        self.message(message)
-        self.sync()
+    def milestone(self, message: Message) -> None:
+        """Append a message that nobody is told before it, and everything before it, is durable."""
+        self._write(encode_message(message))
+        self._sync()
+        self._grown()
+
+    def try_result(self, message: Message) -> bool:
+        """Append the result as a milestone and the record's end.
+
+        Where it is the first thing that cannot be made durable it is taken back and False returned: it may have to say
+        so. `failure` tells why. A record that goes on in memory already takes any result.
+        """
+        at, healthy = self.size, self.failure is None
+        self._write(encode_message(message))
+        self._sync()
+        if healthy and self.failure:
+            self._take_back(at)
+            return False
+        self.result_at = at
+        self._grown()
+        return True
 
     def output(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
         """Append output, or keep it aside once the record is full."""
@@ -123,32 +137,44 @@ class Record(Readable):
         self._tail.clear()
         self._tail_size = self._dropped = 0
 
-    def sync(self) -> None:
-        """Make what was written durable; a failure is kept in `failure`."""
-        try:
-            os.fsync(self._fd)
-        except OSError as exc:
-            self.failure = self.failure or exc
+    def _sync(self) -> None:
+        if self.failure is None:
+            try:
+                durable.sync(self._fd)
+            except OSError as exc:
+                self.failure = exc
 
     def _has_room(self, length: int) -> bool:
         in_memory = len(self._in_memory) + length <= MEMORY_MAX
         return self.size + length <= self._limit and (self.failure is None or in_memory)
 
     def _append(self, frame: bytes) -> None:
-        if self.failure is None:
-            self._append_to_file(frame)
-        if self.failure is not None:
-            self._in_memory += frame
+        self._write(frame)
         self._grown()
 
-    def _append_to_file(self, frame: bytes) -> None:
+    def _write(self, frame: bytes) -> None:
+        if self.failure is None:
+            self._write_to_file(frame)
+        if self.failure is not None:
+            self._in_memory += frame
+
+    def _write_to_file(self, frame: bytes) -> None:
         try:
             durable.write_all(self._fd, frame)
             self._in_file += len(frame)
         except OSError as exc:
             self.failure = exc
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._in_file)
+            self._cut_file()
+
+    def _take_back(self, size: int) -> None:
+        """Forget what comes after `size`."""
+        self._in_file = min(self._in_file, size)
+        self._in_memory.clear()
+        self._cut_file()
+
+    def _cut_file(self) -> None:
+        with contextlib.suppress(OSError):
+            durable.cut(self._fd, self._in_file)
 
     def _keep_aside(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
         self._tail.append((kind, timestamp_us, data))

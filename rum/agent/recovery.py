@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
-import shutil
 import sys
 from dataclasses import asdict
 
@@ -39,9 +39,24 @@ def new_run_id(settings: Settings) -> str:
 
 
 def prune_runs(settings: Settings, *, keep: int = RECORDS_KEPT) -> None:
-    """Remove the oldest runs so that at most `keep` are left."""
+    """Remove the oldest runs so that at most `keep` are left; one that cannot be removed is in nobody's way."""
     for run_id in run_ids(settings)[:-keep]:
-        shutil.rmtree(os.path.join(settings.runs_dir, run_id), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            durable.remove_dir(os.path.join(settings.runs_dir, run_id))
+
+
+def settle_state(settings: Settings) -> None:
+    """Make the directories, and durable what a predecessor may have been killed over before it could.
+
+    What this agent reads and tells would otherwise be gone after a power cut. Where it fails the agent serves all the
+    same: whoever asks it to store something is told why it cannot.
+    """
+    for directory in (settings.state_dir, settings.runs_dir, settings.scripts_dir):
+        try:
+            durable.make_dirs(directory)
+            durable.sync_dir(directory)
+        except OSError as exc:
+            sys.stderr.write(f"rum-agent: cannot use {directory}: {exc.strerror}\n")
 
 
 def close_interrupted_runs(settings: Settings, ledger: Ledger, cache: ScriptCache) -> None:
@@ -62,26 +77,25 @@ def close_if_interrupted(settings: Settings, run_id: str, ledger: Ledger, cache:
     try:
         close_record(settings, directory, run_id, ledger, cache)
     except FileNotFoundError:
-        shutil.rmtree(directory, ignore_errors=True)
+        durable.remove_dir(directory)
     except OSError as exc:
         sys.stderr.write(f"rum-agent: cannot close the record of run {run_id}: {exc}\n")
 
 
 def close_record(settings: Settings, directory: str, run_id: str, ledger: Ledger, cache: ScriptCache) -> None:
     """See `close_if_interrupted`. Raises OSError, FileNotFoundError where there is no record."""
-    fd = os.open(os.path.join(directory, FILE_NAME), os.O_RDWR | os.O_CLOEXEC)
+    fd = durable.open_log(os.path.join(directory, FILE_NAME), new=False)
     try:
         scan = scan_file(fd)
-        if scan.result_at is not None:
-            return
-        kill_leftovers(settings, directory, run_id, scan)
-        if scan.started is None:
-            shutil.rmtree(directory, ignore_errors=True)
-            return
-        os.ftruncate(fd, scan.end)
-        os.lseek(fd, scan.end, os.SEEK_SET)
-        durable.write_all(fd, encode_message({"type": "result", **asdict(interrupted(run_id, scan, ledger, cache))}))
-        os.fsync(fd)
+        if scan.result_at is None:
+            kill_leftovers(settings, directory, run_id, scan)
+            if scan.started is None:
+                durable.remove_dir(directory)
+                return
+            durable.cut(fd, scan.end)
+            result = {"type": "result", **asdict(interrupted(run_id, scan, ledger, cache))}
+            durable.write_all(fd, encode_message(result))
+        durable.sync(fd)
     finally:
         os.close(fd)
 
@@ -96,11 +110,19 @@ def kill_leftovers(settings: Settings, directory: str, run_id: str, scan: Scan) 
 def interrupted(run_id: str, scan: Scan, ledger: Ledger, cache: ScriptCache) -> ProvisionResult:
     """The result of a run that nobody saw the end of."""
     started = scan.started or {}
-    failed: str | None = scan.open_script["name"] if scan.open_script else None
+    open_script: str | None = scan.open_script["name"] if scan.open_script else None
+    # The ledger is written first: the script may have ended although its record does not know.
+    ended = ledger.last(open_script) if open_script else None
+    if ended is None or ended["run_id"] != run_id:
+        ended = {"exit_code": None, "signal": None, "timed_out": False}
+    passed = ended["exit_code"] == 0 and not ended["timed_out"]
     return ProvisionResult(
         success=False,
         run_id=run_id,
-        failed_script=failed,
+        failed_script=None if passed else open_script,
+        exit_code=None if passed else ended["exit_code"],
+        signal=ended["signal"],
+        timed_out=ended["timed_out"],
         interrupted=True,
         first_boot=bool(started.get("first_boot")),
         ran=scan.ran,

@@ -20,6 +20,7 @@ from rum.agent.settings import Settings
 from rum.agent.spawn import NOT_EXECUTABLE, NOT_FOUND, Command, StartError, spawn
 from rum.agent.waits import Wait
 from rum.protocol.frames import Kind
+from rum.protocol.messages import Message
 from rum.protocol.results import ProvisionResult
 from rum.protocol.scripts import After, Mode, RunOn
 
@@ -194,13 +195,13 @@ class Run:
         self._gatherer.flush()
         self.record.end_of_output(script.name)
         outcome = {"exit_code": ending.exit_code, "signal": ending.signal, "timed_out": ending.timed_out}
-        self.record.message(
-            {"type": "script_exited", "name": script.name, **outcome, "duration_ms": ending.duration_ms}
-        )
-        self.record.sync()
         passed = ending.passed and not self._stopped_as
         identity = {"run_id": self.run_id, "boot_id": self._guest.boot_id, "sha256": script.sha256}
+        # Before anybody is told: what was told to have passed must not run again, whenever the agent is killed.
         self._keep(lambda: self._guest.ledger.note_end(script, {**identity, **outcome}, passed=passed))
+        self.record.milestone(
+            {"type": "script_exited", "name": script.name, **outcome, "duration_ms": ending.duration_ms}
+        )
         if not passed:
             self._finish(script, ending)
             return
@@ -234,8 +235,17 @@ class Run:
         self.record.message({"type": "warning", "code": code, "message": text})
 
     def _finish(self, failed: CachedScript | None, ending: Ending | None) -> None:
+        self._warn_if_incomplete()
+        if not self.record.try_result(self._result(failed, ending)):
+            self._warn_if_incomplete()
+            self.record.try_result(self._result(failed, ending))
+        self.on_end()
+
+    def _warn_if_incomplete(self) -> None:
         if self.record.failure is not None:
             self._warn("not-recorded", f"the guest could not record the whole run: {self.record.failure.strerror}")
+
+    def _result(self, failed: CachedScript | None, ending: Ending | None) -> Message:
         cached = self._guest.cache.scripts
         result = ProvisionResult(
             success=failed is None and not self._lost_something and not self._stopped_as,
@@ -252,5 +262,4 @@ class Run:
             changed=changed_scripts(cached, self._guest.ledger),
             system_provisioned=self._guest.ledger.system_provisioned,
         )
-        self.record.result({"type": "result", **asdict(result)})
-        self.on_end()
+        return {"type": "result", **asdict(result)}
