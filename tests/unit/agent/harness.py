@@ -46,6 +46,7 @@ START = """
 import sys
 from rum.protocol import limits
 limits.__dict__.update({limits!r})
+{setup}
 from rum.agent.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -258,6 +259,8 @@ class Agent:
         self.socket_path = os.path.join(socket_dir, "s")
         self.stderr_file = root / "stderr"
         self.limits: dict[str, float] = {}
+        self.setup = ""
+        """Statements that the agent's process begins with."""
         self.program = ["-S", "-W", "error", "-m", "rum.agent"]
         self.before_start: Callable[[], None] | None = None
         self.may_complain = False
@@ -305,7 +308,8 @@ class Agent:
         assert self._process is None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.socket_path)
-        program = [*self.program[:-2], "-c", START.format(limits=self.limits)] if self.limits else self.program
+        start = START.format(limits=self.limits, setup=self.setup)
+        program = [*self.program[:-2], "-c", start] if self.limits or self.setup else self.program
         arguments = ["--listen", f"unix:{self.socket_path}", "--root", str(self.root), "--key", str(self.key_file)]
         with open(self.stderr_file, "ab") as stderr:
             self._process = subprocess.Popen(

@@ -1,0 +1,115 @@
+"""Runs inside an agent under test: writes down every step of its durable module, and may make one of them fail.
+
+The journal has one JSON object per line, in the order in which things happened; scripts add lines of their own. Standard
+library of Python 3.9 only, as the agent.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from typing import Any
+
+from rum.agent import connection, durable
+from rum.agent.record import Record
+
+
+class Journal:
+    """Appends lines, each in one write, so that several processes may."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def add(self, step: str, **fields: Any) -> None:
+        os.write(self._fd, json.dumps({"step": step, **fields}).encode("ascii") + b"\n")
+
+
+class RecordedOs:
+    """Stands in for `os` in rum.agent.durable. `fails(number)` says whether a step that changes the disk fails."""
+
+    def __init__(self, journal: Journal, first_failure: int, failures: int, error: int) -> None:
+        self._journal = journal
+        self._failing = range(first_failure, first_failure + failures)
+        self._error = error
+        self._number = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+        created = bool(flags & os.O_CREAT) and not os.path.lexists(path)
+        if created:
+            self._may_fail()
+        fd = os.open(path, flags, mode)
+        self._journal.add("open", path=path, fd=fd, created=created, emptied=bool(flags & os.O_TRUNC))
+        return fd
+
+    def write(self, fd: int, data: bytes) -> int:
+        try:
+            self._may_fail()
+        except OSError:
+            # A disk that fills up takes a part of it.
+            self._write(fd, data[: len(data) // 2])
+            raise
+        return self._write(fd, data)
+
+    def _write(self, fd: int, data: bytes) -> int:
+        written = os.write(fd, data)
+        self._journal.add("write", fd=fd, data=bytes(data[:written]).hex())
+        return written
+
+    def fsync(self, fd: int) -> None:
+        self._may_fail()
+        os.fsync(fd)
+        self._journal.add("fsync", fd=fd)
+
+    def ftruncate(self, fd: int, size: int) -> None:
+        self._may_fail()
+        os.ftruncate(fd, size)
+        self._journal.add("ftruncate", fd=fd, size=size)
+
+    def replace(self, source: str, target: str) -> None:
+        self._may_fail()
+        os.replace(source, target)
+        self._journal.add("replace", source=source, target=target)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+        self._journal.add("unlink", path=path)
+
+    def mkdir(self, path: str, mode: int = 0o777) -> None:
+        self._may_fail()
+        os.mkdir(path, mode)
+        self._journal.add("mkdir", path=path)
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(path)
+        self._journal.add("rmdir", path=path)
+
+    def _may_fail(self) -> None:
+        number, self._number = self._number, self._number + 1
+        if number in self._failing:
+            self._journal.add("failure", error=self._error)
+            raise OSError(self._error, os.strerror(self._error))
+
+
+class RecordedFollower(connection.Follower):
+    """Writes down what of a record that is still written a client has been given."""
+
+    journal: Journal
+
+    def pull(self, limit: int) -> bytes:
+        data = super().pull(limit)
+        if isinstance(self.record, Record):
+            self.journal.add("told", fd=self.record._fd, size=self._offset)
+        return data
+
+
+def install(path: str, first_failure: int = 0, failures: int = 0, error: int = errno.ENOSPC) -> None:
+    """Record from here on; steps from `first_failure` on fail, so many of them."""
+    journal = Journal(path)
+    journal.add("agent", boot_id=None)
+    RecordedFollower.journal = journal
+    durable.os = RecordedOs(journal, first_failure, failures, error)  # type: ignore[assignment,attr-defined]
+    connection.Follower = RecordedFollower  # type: ignore[misc]
