@@ -49,7 +49,6 @@ class Daemon:
         self.version = version
         self.boot_id = settings.boot_id()
         self.loop = Loop()
-        settle_state(settings)
         self.ledger = Ledger(settings, self.boot_id)
         self.cache = ScriptCache(settings)
         self.run: Run | None = None
@@ -59,8 +58,14 @@ class Daemon:
         self._latest: Run | None = None
         self._connections: list[Connection] = []
         self._commands: dict[Connection, Exec] = {}
+        self._settled = False
         self._stopping = False
         self._last_words: Timer | None = None
+        try:
+            self.settle()
+        except OSError as exc:
+            # Clients are served all the same: who wants something stored is told why it cannot be.
+            complain(f"cannot use {settings.state_dir}", exc)
         close_interrupted_runs(settings, self.ledger, self.cache)
         kill_left_commands(settings)
         adopt_fifos(self.loop, settings.fifo_dir)
@@ -77,6 +82,12 @@ class Daemon:
             connection.close()
         for opened in (*self._signal_pipe, listener):
             opened.close()
+
+    def settle(self) -> None:
+        """Make sure that things can be stored; to be called before something is. Raises OSError."""
+        if not self._settled:
+            settle_state(self.settings)
+            self._settled = True
 
     def provision(self, mode: Mode, scripts: list[CachedScript]) -> Run | ProvisionResult:
         """The run that does it, also one that goes on already, or the result where nothing has to run.
@@ -140,7 +151,7 @@ class Daemon:
                 self._begin(order, Plan(boot_scripts, skipped), trigger="boot")
             except OSError as exc:
                 # The host is served all the same: it is told when it asks for them, and can make room.
-                sys.stderr.write(f"rum-agent: cannot run the boot scripts: {exc}\n")
+                complain("cannot run the boot scripts", exc)
 
     def _begin(self, order: Order, plan: Plan, *, trigger: str) -> Run:
         prune_runs(self.settings, keep=RECORDS_KEPT - 1)
@@ -229,3 +240,8 @@ class Daemon:
             self.loop.stop()
         elif not self._last_words:
             self._last_words = self.loop.call_later(LAST_WORDS_S, self.loop.stop)
+
+
+def complain(what: str, error: OSError) -> None:
+    """Tell the journal what went wrong."""
+    sys.stderr.write(f"rum-agent: {what}: {error}\n")

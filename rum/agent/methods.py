@@ -33,7 +33,7 @@ def serve_request(daemon: Daemon, connection: Connection, request: Message) -> N
     except RequestError as exc:
         connection.refuse(exc)
     except OSError as exc:
-        connection.refuse(RequestError(ErrorCode.INTERNAL, f"the guest cannot serve this: {exc}"))
+        connection.refuse(RequestError(ErrorCode.INTERNAL, f"the guest cannot serve this: {exc.strerror or exc}"))
 
 
 def status(daemon: Daemon, connection: Connection, _params: Message) -> None:
@@ -66,6 +66,7 @@ def provision(daemon: Daemon, connection: Connection, params: Message) -> None:
     """Run what has to run of the scripts."""
     items = get_list(params, "scripts")
     check_list(items)
+    daemon.settle()
     mode = get_choice(Mode, params, "mode") if params.get("mode") is not None else Mode.AUTO
     outcome = daemon.provision(mode, [receive_script(daemon.cache, connection.large, item) for item in items])
     if isinstance(outcome, Run):

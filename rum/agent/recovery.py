@@ -46,17 +46,13 @@ def prune_runs(settings: Settings, *, keep: int = RECORDS_KEPT) -> None:
 
 
 def settle_state(settings: Settings) -> None:
-    """Make the directories, and durable what a predecessor may have been killed over before it could.
+    """Make the directories, and durable what a predecessor may have been killed over before it could. Raises OSError.
 
-    What this agent reads and tells would otherwise be gone after a power cut. Where it fails the agent serves all the
-    same: whoever asks it to store something is told why it cannot.
+    What this agent reads and tells would otherwise be gone after a power cut.
     """
     for directory in (settings.state_dir, settings.runs_dir, settings.scripts_dir):
-        try:
-            durable.make_dirs(directory)
-            durable.sync_dir(directory)
-        except OSError as exc:
-            sys.stderr.write(f"rum-agent: cannot use {directory}: {exc.strerror}\n")
+        durable.make_dirs(directory)
+        durable.sync_dir(directory)
 
 
 def close_interrupted_runs(settings: Settings, ledger: Ledger, cache: ScriptCache) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -236,7 +238,9 @@ def passed_in_this_boot(state: State) -> set[str]:
     return passed & set(names(state.wanted, "boot"))
 
 
-def check_recovery(agent: Agent, state: State, journal: Path) -> None:
+def check_recovery(
+    agent: Agent, state: State, journal: Path, check_settled: Callable[[], None] = lambda: None
+) -> None:
     """An agent on what is left: it serves, remembers what it told, repeats nothing, and can be brought to the end."""
     agent.play_boot(state.boot_id if state.crash.same_boot else "boot-after")
     before = len(journal.read_bytes())
@@ -245,6 +249,7 @@ def check_recovery(agent: Agent, state: State, journal: Path) -> None:
     assert provisioned == (SENTINEL in state.image)
     check_told(agent, state)
     agent.wait_idle()
+    check_settled()
     again = agent.provision(*state.wanted).end
     if again.get("success") is False and again.get("failed_script"):
         # The list was the failing one.
@@ -261,8 +266,11 @@ def check_recovery(agent: Agent, state: State, journal: Path) -> None:
     agent.stop()
 
 
-def check_power_cut_after(disk: Disk) -> None:
+def check_power_cut_after(disk: Disk, steps: list[Step]) -> None:
     """The power is cut while the successor of a killed agent is idle: everything that it found or did is there."""
+    disk = disk.copy()
+    for step in steps:
+        disk.apply(step)
     seen, left = disk.image(Crash.KILLED), disk.image(Crash.POWER_ALL_LOST)
     assert left == seen, f"not durable: {[path for path in seen if left.get(path) != seen[path]]}"
 
@@ -297,11 +305,13 @@ def test_the_agent_is_killed_after_any_step_and_the_power_is_cut_later(
     for number, state in enumerate(found):
         with agent_on(state, tmp_path / str(number)) as agent:
             successor = Story(agent, tmp_path / f"{number}.journal")
-            check_recovery(agent, state, story.journal)
             state.disk.moved_to(agent.root)
-            for step in successor.steps():
-                state.disk.apply(step)
-            check_power_cut_after(state.disk)
+
+            def check_settled(disk: Disk = state.disk, successor: Story = successor) -> None:
+                check_power_cut_after(disk, successor.steps())
+
+            check_recovery(agent, state, story.journal, check_settled)
+            check_settled()
     record_property("states", len(found))
     assert len(found) > 10
 
@@ -314,3 +324,64 @@ def agent_on(state: State, root: Path) -> Iterator[Agent]:
     with agent_in(root) as agent:
         yield agent
     shutil.rmtree(root)
+
+
+NEVER_AGAIN = 1_000_000
+"""So many failures in a row that the rest of a scenario is covered."""
+
+
+@pytest.mark.parametrize(
+    ("error", "failures"),
+    [(errno.EIO, 1), (errno.ENOSPC, NEVER_AGAIN)],
+    ids=["one step fails", "the disk is full from there on"],
+)
+def test_a_step_fails(
+    tmp_path: Path, error: int, failures: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Success is said only of what is durable, anything else has its reason, and the next agent goes on from there."""
+    for number in itertools.count():
+        root = tmp_path / str(number)
+        (root / "story").mkdir(parents=True)
+        with agent_in(root / "story") as agent:
+            faulty = Story(agent, root / "journal")
+            faulty.record(number, failures, error)
+            agent.may_complain = True
+            faulty.boot()
+            answer = provision_with_reasons(faulty)
+            agent.stop()
+            check_complaints(agent)
+        steps = faulty.steps()
+        if not any(step["step"] == "failure" for step in steps):
+            subset(answer, success=True)
+            break
+        state = states(steps, agent.root, [Crash.POWER_ALL_LOST])[-1]
+        if answer.get("success"):
+            assert SENTINEL in state.image, "success was said of what is gone after a power cut"
+        else:
+            # What clients were told came with the warning that it could not be recorded.
+            state = replace(state, told={})
+        with agent_on(state, root / "after") as agent:
+            check_recovery(agent, state, faulty.journal)
+        shutil.rmtree(root)
+    record_property("states", number)
+    assert number > 20
+
+
+def provision_with_reasons(story: Story) -> Message:
+    """Provision; an end that is no success must have said why."""
+    scripts = [system(story.script("a"), "a"), boot(story.script("c"), "c")]
+    story.tell("wanted", scripts=scripts)
+    answer = story.agent.provision(*scripts)
+    if answer.end["type"] == "error":
+        subset(answer.end, code="internal")
+        assert os.strerror(errno.EIO) in answer.end["message"] or os.strerror(errno.ENOSPC) in answer.end["message"]
+    elif not answer.end["success"]:
+        codes = {warning["code"] for warning in answer.of("warning")}
+        assert codes == {"not-recorded"} or b"cannot start" in answer.stderr
+    return answer.end
+
+
+def check_complaints(agent: Agent) -> None:
+    """An agent that cannot do something says so in a sentence."""
+    for line in agent.stderr_file.read_text(encoding="utf-8").splitlines():
+        assert line.startswith("rum-agent: "), line
