@@ -27,6 +27,7 @@ from rum.agent.recovery import (
     settle_state,
 )
 from rum.agent.run import Guest, Order, Run
+from rum.agent.service import find_build, notify
 from rum.agent.settings import Settings
 from rum.agent.waits import release_network_wait
 from rum.protocol.errors import ErrorCode, RequestError
@@ -47,6 +48,7 @@ class Daemon:
     def __init__(self, settings: Settings, key: bytes, version: str, serve_request: ServeRequest) -> None:
         self.settings = settings
         self.version = version
+        self._build = find_build()
         self.boot_id = settings.boot_id()
         self.loop = Loop()
         self.ledger = Ledger(settings, self.boot_id)
@@ -60,6 +62,7 @@ class Daemon:
         self._commands: dict[Connection, Exec] = {}
         self._settled = False
         self._stopping = False
+        self._leaving = False
         self._last_words: Timer | None = None
         try:
             self.settle()
@@ -71,12 +74,18 @@ class Daemon:
         adopt_fifos(self.loop, settings.fifo_dir)
 
     def serve(self, listener: socket.socket) -> None:
-        """Serve until SIGTERM or SIGINT. Boot scripts run by themselves once clients could watch them."""
+        """Serve until a signal ends it. Boot scripts run by themselves once clients could watch them.
+
+        SIGTERM and SIGINT stop what goes on. SIGHUP asks the agent to make room for its successor, which it does as
+        soon as nothing goes on; until then it serves as before.
+        """
         accept_from(self.loop, listener, self._accept)
-        self._stop_on_signals()
+        self._watch_signals()
+        notify("READY=1")
         release_network_wait(self.settings)
         self._run_boot_scripts()
         self.loop.run()
+        notify("STOPPING=1")
         signal.set_wakeup_fd(-1)
         for connection in list(self._connections):
             connection.close()
@@ -165,13 +174,11 @@ class Daemon:
 
     def _run_ended(self) -> None:
         self.run = None
-        if self._stopping:
-            self._stop_when_idle()
+        self._maybe_end()
 
     def _command_ended(self, connection: Connection) -> None:
         self._commands.pop(connection, None)
-        if self._stopping:
-            self._stop_when_idle()
+        self._maybe_end()
 
     def _nothing_to_run(self, order: Order, plan: Plan) -> ProvisionResult:
         first_boot = not self.ledger.system_provisioned
@@ -190,7 +197,7 @@ class Daemon:
         strangers = [connection for connection in self._connections if not connection.authenticated]
         if len(strangers) >= UNAUTHENTICATED_MAX:
             strangers[0].close()
-        greeting = welcome(self.version, self.boot_id, self.settings.vm_id)
+        greeting = welcome(self.version, self.boot_id, self.settings.vm_id, self._build)
         connection = Connection(self.loop, sock, self._key, greeting, self._request, self._gone, self._make_large)
         if not connection.closed:
             self._connections.append(connection)
@@ -207,21 +214,26 @@ class Daemon:
         command = self._commands.get(connection)
         if command:
             command.client_gone()
-        if self._stopping:
-            self._stop_when_idle()
+        self._maybe_end()
 
-    def _stop_on_signals(self) -> None:
+    def _watch_signals(self) -> None:
         reader, writer = socket.socketpair()
         for end in (reader, writer):
             end.setblocking(False)
         self._signal_pipe = (reader, writer)
         signal.set_wakeup_fd(writer.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda _number, _frame: None)
-        self.loop.watch(reader.fileno(), lambda _events: self._stop()).want(READ)
+        self.loop.watch(reader.fileno(), lambda _events: self._take_signals()).want(READ)
+
+    def _take_signals(self) -> None:
+        if set(self._signal_pipe[0].recv(16)) <= {signal.SIGHUP}:
+            self._leaving = True
+            self._maybe_end()
+        else:
+            self._stop()
 
     def _stop(self) -> None:
-        self._signal_pipe[0].recv(16)
         if self._stopping:
             return
         self._stopping = True
@@ -230,15 +242,18 @@ class Daemon:
         if self.run:
             self.run.stop("interrupted")
         else:
-            self._stop_when_idle()
+            self._maybe_end()
 
-    def _stop_when_idle(self) -> None:
-        """Stop once nothing runs and the clients have read how it ended, or have had the time to."""
-        if self.run or self._commands:
+    def _maybe_end(self) -> None:
+        """End, if that is wanted, once nothing runs and the clients have read how it ended.
+
+        An agent that is being stopped does not wait long for them.
+        """
+        if not (self._stopping or self._leaving) or self.run or self._commands:
             return
         if not any(connection.authenticated for connection in self._connections):
             self.loop.stop()
-        elif not self._last_words:
+        elif self._stopping and not self._last_words:
             self._last_words = self.loop.call_later(LAST_WORDS_S, self.loop.stop)
 
 

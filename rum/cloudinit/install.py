@@ -28,8 +28,9 @@ Before=shutdown.target
 StartLimitIntervalSec=0
 
 [Service]
-Type=exec
+Type=notify
 ExecStart=/usr/bin/python3 -I -S {AGENT_PATH} --vm-id {vm_id}
+ExecReload=/bin/kill -HUP $MAINPID
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 Restart=always
 RestartSec=1

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from rum.host.client import AgentConnection, LostError, is_result
 from rum.host.errors import GuestError
 from rum.host.events import Emit
+from rum.host.lifecycle import require_running
 from rum.host.machine import Machine
 from rum.host.reach import short_deadline, wait_for_agent
 from rum.host.terminal import Terminal
-from rum.host.up import require_running
 from rum.protocol import OUTPUT_KINDS, Kind, LogEvent, Message, Received, split_output
 from rum.protocol.limits import PEER_LOST_S, SEND_MAX
 

@@ -62,3 +62,10 @@ def agent_status(machine: Machine) -> Message | None:
     except GuestError:
         return None
     return {key: value for key, value in answer.items() if key != "type"}
+
+
+def require_running(machine: Machine) -> None:
+    """Raises GuestError where the VM does not run."""
+    if not machine.is_running():
+        state = "does not exist" if not machine.exists() else f"is {machine.state()}"
+        raise GuestError(f"VM {machine.config.name} {state}", hint="run `rum up` first")

@@ -6,16 +6,18 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from rum.host.agent_upgrade import upgrade_if_outdated
 from rum.host.errors import GuestError
 from rum.host.events import Emit, Notice, Phase
 from rum.host.guest import Guest
 from rum.host.interrupts import FirstInterrupt
+from rum.host.lifecycle import require_running
 from rum.host.machine import Machine
 from rum.host.outcome import Outcome
 from rum.host.provisioning import Provisioning
 from rum.host.reach import boot_deadline, wait_for_agent
 from rum.host.runreader import RunReader
-from rum.protocol import Mode
+from rum.protocol import Message, Mode
 
 
 def up(machine: Machine, emit: Emit) -> Outcome:
@@ -28,13 +30,16 @@ def up(machine: Machine, emit: Emit) -> Outcome:
     if not started.booted:
         by = f"accelerator {started.accelerator}, transport {started.transport}"
         emit(Notice(f"VM {machine.config.name} runs already; {by}"))
-    await_agent(machine, emit)
+    upgrade_if_outdated(machine, await_agent(machine, emit), emit)
     return provisioned(machine, emit, "rum up", Provisioning.auto)
 
 
 def provision(machine: Machine, emit: Emit, mode: Mode) -> Outcome:
     """Provision a VM that runs. Raises RumError."""
     require_running(machine)
+    with wait_for_agent(machine, boot_deadline(machine), emit, "waiting for the agent") as connection:
+        welcome = connection.welcome
+    upgrade_if_outdated(machine, welcome, emit)
     if mode is Mode.AUTO:
         return provisioned(machine, emit, "rum provision", Provisioning.auto)
     command = f"rum provision --{mode.value}"
@@ -47,8 +52,8 @@ def provisioned(guest: Guest, emit: Emit, command: str, work: Callable[[Provisio
         return work(Provisioning(reader, guest.config.scripts, command))
 
 
-def await_agent(guest: Guest, emit: Emit) -> None:
-    """Wait until the agent answers, as a phase of the command. Raises GuestError."""
+def await_agent(guest: Guest, emit: Emit) -> Message:
+    """Wait until the agent answers, as a phase of the command; its welcome. Raises GuestError."""
     start = time.monotonic()
     emit(Phase("agent", "started"))
     try:
@@ -59,15 +64,9 @@ def await_agent(guest: Guest, emit: Emit) -> None:
         raise
     detail = f"rum-agent {status.get('agent_version')}, Python {status.get('python')}"
     emit(Phase("agent", "done", since(start), detail))
+    return connection.welcome
 
 
 def since(start: float) -> int:
     """Milliseconds since a moment of the monotonic clock."""
     return round((time.monotonic() - start) * 1000)
-
-
-def require_running(machine: Machine) -> None:
-    """Raises GuestError where the VM does not run."""
-    if not machine.is_running():
-        state = "does not exist" if not machine.exists() else f"is {machine.state()}"
-        raise GuestError(f"VM {machine.config.name} {state}", hint="run `rum up` first")

@@ -32,14 +32,15 @@ def parse_message(payload: bytes) -> Message:
     return message
 
 
-def welcome(agent_version: str, boot_id: str, vm_id: str) -> Message:
-    """The agent's first message."""
+def welcome(agent_version: str, boot_id: str, vm_id: str, build: str | None = None) -> Message:
+    """The agent's first message; `build` is the hash of the file that it is, None for one run from its sources."""
     return {
         "type": "welcome",
         "protocol": PROTOCOL_VERSION,
         "agent_version": agent_version,
         "boot_id": boot_id,
         "vm_id": vm_id,
+        "build": build,
     }
 
 

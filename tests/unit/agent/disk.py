@@ -45,8 +45,8 @@ class File:
             return self.data
         if crash is not Crash.POWER_TORN:
             return self.synced
-        common = len(os.path.commonprefix([self.data, self.synced]))
-        return self.data[: common + (len(self.data) - common) // 2]
+        kept = len(self.synced) if self.data.startswith(self.synced) else 0
+        return self.data[: kept + (len(self.data) - kept) // 2]
 
 
 @dataclass

@@ -259,6 +259,7 @@ class Agent:
         self.socket_path = os.path.join(socket_dir, "s")
         self.stderr_file = root / "stderr"
         self.limits: dict[str, float] = {}
+        self.environment = {"PATH": os.environ["PATH"]}
         self.setup = ""
         """Statements that the agent's process begins with."""
         self.program = ["-S", "-W", "error", "-m", "rum.agent"]
@@ -274,6 +275,10 @@ class Agent:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def is_started(self) -> bool:
+        return self._process is not None
 
     @property
     def state_dir(self) -> Path:
@@ -315,7 +320,7 @@ class Agent:
             self._process = subprocess.Popen(
                 [PYTHON, *program, *arguments, "--vm-id", VM_ID],
                 cwd=CHECKOUT,
-                env={"PATH": os.environ["PATH"]},
+                env=self.environment,
                 stdin=stdin,
                 stderr=stderr,
                 preexec_fn=self.before_start,

@@ -1,7 +1,7 @@
 """Runs inside an agent under test: writes down every step of its durable module, and may make one of them fail.
 
-The journal has one JSON object per line, in the order in which things happened; scripts add lines of their own. Standard
-library of Python 3.9 only, as the agent.
+The journal has one JSON object per line, in the order in which things happened; scripts add lines of their own. As the
+agent it needs nothing but the standard library of Python 3.9.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from typing import Any
 
 from rum.agent import connection, durable
 from rum.agent.record import Record
@@ -21,20 +20,25 @@ class Journal:
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def add(self, step: str, **fields: Any) -> None:
+    def add(self, step: str, **fields: object) -> None:
         os.write(self._fd, json.dumps({"step": step, **fields}).encode("ascii") + b"\n")
 
 
 class RecordedOs:
-    """Stands in for `os` in rum.agent.durable. `fails(number)` says whether a step that changes the disk fails."""
+    """Stands in for `os` in rum.agent.durable.
 
-    def __init__(self, journal: Journal, first_failure: int, failures: int, error: int) -> None:
+    Of the steps that change the disk those whose number is in `failing` fail, and all of them while there is a file
+    `full`.
+    """
+
+    def __init__(self, journal: Journal, failing: range, error: int, full: str) -> None:
         self._journal = journal
-        self._failing = range(first_failure, first_failure + failures)
+        self._failing = failing
         self._error = error
+        self._full = full
         self._number = 0
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(os, name)
 
     def open(self, path: str, flags: int, mode: int = 0o777) -> int:
@@ -89,7 +93,7 @@ class RecordedOs:
 
     def _may_fail(self) -> None:
         number, self._number = self._number, self._number + 1
-        if number in self._failing:
+        if number in self._failing or os.path.exists(self._full):
             self._journal.add("failure", error=self._error)
             raise OSError(self._error, os.strerror(self._error))
 
@@ -106,10 +110,12 @@ class RecordedFollower(connection.Follower):
         return data
 
 
-def install(path: str, first_failure: int = 0, failures: int = 0, error: int = errno.ENOSPC) -> None:
-    """Record from here on; steps from `first_failure` on fail, so many of them."""
+def install(path: str, first_failure: int = 0, failures: int = 0, error: int = errno.ENOSPC, full: str = "") -> None:
+    """Record from here on; steps from `first_failure` on fail, so many of them, and any while there is a `full`."""
     journal = Journal(path)
     journal.add("agent", boot_id=None)
     RecordedFollower.journal = journal
-    durable.os = RecordedOs(journal, first_failure, failures, error)  # type: ignore[assignment,attr-defined]
+    durable.os = RecordedOs(  # type: ignore[assignment,attr-defined]
+        journal, range(first_failure, first_failure + failures), error, full
+    )
     connection.Follower = RecordedFollower  # type: ignore[misc]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import itertools
 import json
 import os
 import shutil
@@ -238,9 +237,7 @@ def passed_in_this_boot(state: State) -> set[str]:
     return passed & set(names(state.wanted, "boot"))
 
 
-def check_recovery(
-    agent: Agent, state: State, journal: Path, check_settled: Callable[[], None] = lambda: None
-) -> None:
+def check_recovery(agent: Agent, state: State, journal: Path, check_settled: Callable[[], None] = lambda: None) -> None:
     """An agent on what is left: it serves, remembers what it told, repeats nothing, and can be brought to the end."""
     agent.play_boot(state.boot_id if state.crash.same_boot else "boot-after")
     before = len(journal.read_bytes())

@@ -26,6 +26,7 @@ def test_the_messages_have_these_fields() -> None:
         "agent_version": "1.2",
         "boot_id": "b",
         "vm_id": "v",
+        "build": None,
     }
     assert request("attach", {"offset": 0}) == {"type": "request", "method": "attach", "params": {"offset": 0}}
     assert error(ErrorCode.BUSY, "later") == {"type": "error", "code": "busy", "message": "later"}
