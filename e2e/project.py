@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,8 @@ class Project:
     image: str
     patience: int
     env: Mapping[str, str] = field(default_factory=dict)
+    program: Sequence[str] = (str(RUM),)
+    """What the command line of `rum` begins with."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -145,7 +147,7 @@ class Project:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line for these arguments."""
-        return [str(RUM), "-c", str(self.directory / "rum.toml"), *arguments]
+        return [*self.program, "-c", str(self.directory / "rum.toml"), *arguments]
 
     def rum(self, *arguments: str, within_s: float = 120, stdin: str | None = None) -> Outcome:
         """Run `rum` to its end."""
