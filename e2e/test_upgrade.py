@@ -1,4 +1,4 @@
-"""A newer rum meets an older agent on a real guest: it is replaced over the channel, and nothing in the guest notices."""
+"""A newer rum meets an older agent on a real guest: it is replaced over the channel, and nothing there notices."""
 
 from __future__ import annotations
 
