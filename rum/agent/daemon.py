@@ -6,11 +6,10 @@ import os
 import signal
 import socket
 import sys
-from typing import Callable
+from typing import Callable, Protocol
 
 from rum.agent.cache import CachedScript, ScriptCache, in_order
 from rum.agent.connection import Connection
-from rum.agent.exec import Exec, ExecRequest
 from rum.agent.large_message import LargeMessage
 from rum.agent.ledger import Ledger
 from rum.agent.listener import accept_from
@@ -39,6 +38,20 @@ from rum.protocol.scripts import Mode, RunOn
 LAST_WORDS_S = 2.0
 """How long clients may take to read the end of a run that a shutdown has interrupted."""
 
+
+class Work(Protocol):
+    """What is done for one client, and for nobody once that is gone: a command, the transfer of a file."""
+
+    on_end: Callable[[], None]
+    """To be called once, when it is over."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def client_gone(self) -> None:
+        """Stop."""
+
+
 ServeRequest = Callable[["Daemon", Connection, Message], None]
 
 
@@ -59,7 +72,7 @@ class Daemon:
         self._serve_request = serve_request
         self._latest: Run | None = None
         self._connections: list[Connection] = []
-        self._commands: dict[Connection, Exec] = {}
+        self._works: dict[Connection, Work] = {}
         self._settled = False
         self._stopping = False
         self._leaving = False
@@ -144,12 +157,11 @@ class Daemon:
         self.run.stop("cancelled")
         return True
 
-    def start_command(self, connection: Connection, request: ExecRequest) -> None:
-        """Run a command for this client."""
-        command = Exec(self.loop, self.settings, connection, request)
-        self._commands[connection] = command
-        command.on_end = lambda: self._command_ended(connection)
-        command.start()
+    def begin(self, connection: Connection, work: Work) -> None:
+        """Do what goes on for as long as this client is there."""
+        self._works[connection] = work
+        work.on_end = lambda: self._work_ended(connection)
+        work.start()
 
     def _run_boot_scripts(self) -> None:
         boot_scripts = [script for script in self.cache.scripts if script.run_on is RunOn.BOOT]
@@ -176,8 +188,8 @@ class Daemon:
         self.run = None
         self._maybe_end()
 
-    def _command_ended(self, connection: Connection) -> None:
-        self._commands.pop(connection, None)
+    def _work_ended(self, connection: Connection) -> None:
+        self._works.pop(connection, None)
         self._maybe_end()
 
     def _nothing_to_run(self, order: Order, plan: Plan) -> ProvisionResult:
@@ -211,9 +223,9 @@ class Daemon:
     def _gone(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.remove(connection)
-        command = self._commands.get(connection)
-        if command:
-            command.client_gone()
+        work = self._works.get(connection)
+        if work:
+            work.client_gone()
         self._maybe_end()
 
     def _watch_signals(self) -> None:
@@ -237,8 +249,8 @@ class Daemon:
         if self._stopping:
             return
         self._stopping = True
-        for command in list(self._commands.values()):
-            command.client_gone()
+        for work in list(self._works.values()):
+            work.client_gone()
         if self.run:
             self.run.stop("interrupted")
         else:
@@ -249,7 +261,7 @@ class Daemon:
 
         An agent that is being stopped does not wait long for them.
         """
-        if not (self._stopping or self._leaving) or self.run or self._commands:
+        if not (self._stopping or self._leaving) or self.run or self._works:
             return
         if not any(connection.authenticated for connection in self._connections):
             self.loop.stop()

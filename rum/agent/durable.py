@@ -22,22 +22,56 @@ def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
 
     Raises OSError: the old file is then still there, or the new one whose name may not survive a power cut.
     """
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, TEMPORARY + name)
+    new = NewFile(path)
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        new.write(data)
+        new.take_place(mode)
+    except OSError:
+        new.discard()
+        raise
+
+
+class NewFile:
+    """A file that takes the place of the one at `path` once it is whole. Every method raises OSError.
+
+    With a `label` it has a temporary name of its own, so that several may be written at once; without one the next one
+    writes over what a crash has left.
+    """
+
+    def __init__(self, path: str, label: str = "") -> None:
+        directory, name = os.path.split(path)
+        self._path = path
+        self._temporary = os.path.join(directory, TEMPORARY + label + name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_EXCL if label else os.O_TRUNC)
+        self._fd: int | None = os.open(self._temporary, flags, 0o600)
+
+    def write(self, data: bytes) -> None:
+        """Append to it."""
+        if self._fd is not None:
+            write_all(self._fd, data)
+
+    def take_place(self, mode: int, owner: tuple[int, int] | None = None) -> None:
+        """Make it durable and give it its name, this mode and this user and group; it cannot be written any more."""
+        fd, self._fd = self._fd, None
+        if fd is None:
+            return
         try:
+            if owner is not None:
+                os.fchown(fd, *owner)
             os.fchmod(fd, mode)
-            write_all(fd, data)
             os.fsync(fd)
         finally:
             os.close(fd)
-        os.replace(temporary, path)
-    except OSError:
+        os.replace(self._temporary, self._path)
+        sync_dir(os.path.dirname(self._path))
+
+    def discard(self) -> None:
+        """Drop it unless it has taken its place; may be called again, and never fails."""
+        fd, self._fd = self._fd, None
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    sync_dir(directory)
+            if fd is not None:
+                os.close(fd)
+            os.unlink(self._temporary)
 
 
 def open_log(path: str, *, new: bool) -> int:

@@ -9,7 +9,8 @@ from typing import Callable
 from rum.agent.cache import CachedScript, ScriptCache
 from rum.agent.connection import Connection
 from rum.agent.daemon import Daemon
-from rum.agent.exec import ExecRequest
+from rum.agent.exec import Exec, ExecRequest
+from rum.agent.files import FileReader, FileWriter, WriteRequest
 from rum.agent.large_message import LargeMessage
 from rum.agent.run import Run
 from rum.protocol.errors import ErrorCode, RequestError
@@ -111,7 +112,17 @@ def cancel(daemon: Daemon, connection: Connection, params: Message) -> None:
 
 def execute(daemon: Daemon, connection: Connection, params: Message) -> None:
     """Run a command for as long as the client is there."""
-    daemon.start_command(connection, ExecRequest.parse(params))
+    daemon.begin(connection, Exec(daemon.loop, daemon.settings, connection, ExecRequest.parse(params)))
+
+
+def read_file(daemon: Daemon, connection: Connection, params: Message) -> None:
+    """Send a file."""
+    daemon.begin(connection, FileReader(daemon.loop, connection, params))
+
+
+def write_file(daemon: Daemon, connection: Connection, params: Message) -> None:
+    """Receive a file."""
+    daemon.begin(connection, FileWriter(connection, WriteRequest.parse(params)))
 
 
 METHODS: dict[str, Callable[[Daemon, Connection, Message], None]] = {
@@ -120,4 +131,6 @@ METHODS: dict[str, Callable[[Daemon, Connection, Message], None]] = {
     "attach": attach,
     "cancel": cancel,
     "exec": execute,
+    "read_file": read_file,
+    "write_file": write_file,
 }
