@@ -223,6 +223,8 @@ class FileWriter:
         self._refuse(RequestError(ErrorCode.BAD_REQUEST, text))
 
     def _refuse(self, failure: RequestError) -> None:
+        # First, so that a client that knows of the failure finds nothing of it.
+        self._new.discard()
         self._connection.refuse(failure)
         self._end()
 
