@@ -9,6 +9,7 @@ from typing import Callable
 
 from rum.agent.cache import CachedScript, ScriptCache
 from rum.agent.containment import contain
+from rum.agent.disk_sync import DiskSync
 from rum.agent.ledger import Ledger
 from rum.agent.loop import Loop
 from rum.agent.output import Gatherer
@@ -65,7 +66,7 @@ class Run:
         self._gatherer = Gatherer(guest.loop, self.record.output)
         self._stopped_as: str | None = None
         self._passed_system: set[str] = set()
-        self._unrecorded: OSError | None = None
+        self._unrecorded = False
 
     @property
     def current(self) -> CachedScript | None:
@@ -194,6 +195,24 @@ class Run:
         self._process = None
         self._gatherer.flush()
         self.record.end_of_output(script.name)
+        if script.run_on is RunOn.SYSTEM and ending.passed and not self._stopped_as:
+            # It will never run again, so what it has written must be as durable as the note of that.
+            self._sync(lambda: self._conclude(script, ending))
+        else:
+            self._conclude(script, ending)
+
+    def _sync(self, then: Callable[[], None]) -> None:
+        def done(failure: str | None) -> None:
+            if failure:
+                self._lose(f"the guest could not store what the script has written: {failure}")
+            then()
+
+        try:
+            DiskSync(self._guest.loop, done)
+        except OSError as exc:
+            done(str(exc.strerror))
+
+    def _conclude(self, script: CachedScript, ending: Ending) -> None:
         outcome = {"exit_code": ending.exit_code, "signal": ending.signal, "timed_out": ending.timed_out}
         passed = ending.passed and not self._stopped_as
         identity = {"run_id": self.run_id, "boot_id": self._guest.boot_id, "sha256": script.sha256}
@@ -220,16 +239,19 @@ class Run:
 
     @property
     def _lost_something(self) -> bool:
-        return self._unrecorded is not None or self.record.failure is not None
+        return self._unrecorded or self.record.failure is not None
 
     def _keep(self, write: Callable[[], None]) -> None:
         """Write something durable; where that fails the run goes on, but says so and does not count as a success."""
         try:
             write()
         except OSError as exc:
-            if self._unrecorded is None:
-                self._warn("not-recorded", f"the guest could not record what has run: {exc.strerror}")
-            self._unrecorded = exc
+            self._lose(f"the guest could not record what has run: {exc.strerror}")
+
+    def _lose(self, why: str) -> None:
+        if not self._unrecorded:
+            self._warn("not-recorded", why)
+        self._unrecorded = True
 
     def _warn(self, code: str, text: str) -> None:
         self.record.message({"type": "warning", "code": code, "message": text})

@@ -89,5 +89,8 @@ STRAGGLER_S = 1.0
 WAIT_MAX_S = 300.0
 """A script's `after` target is waited for at most so long, then the script runs with a warning."""
 
+SYNC_MAX_S = 300.0
+"""How long the disks may take to store what a System script has written: gigabytes on a slow disk, not a broken one."""
+
 STALLED_CLIENT_S = 60.0
 """A client that has taken no byte for so long while bytes were waiting is closed; the run goes on without it."""

@@ -260,8 +260,8 @@ class Agent:
         self.stderr_file = root / "stderr"
         self.limits: dict[str, float] = {}
         self.environment = {"PATH": os.environ["PATH"]}
-        self.setup = ""
-        """Statements that the agent's process begins with."""
+        self.setup = 'from rum.agent import disk_sync; disk_sync.COMMAND = ["true"]'
+        """Statements that the agent's process begins with: the disks of this machine are not its guest's to sync."""
         self.program = ["-S", "-W", "error", "-m", "rum.agent"]
         self.before_start: Callable[[], None] | None = None
         self.may_complain = False

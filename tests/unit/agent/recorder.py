@@ -10,7 +10,7 @@ import errno
 import json
 import os
 
-from rum.agent import connection, durable
+from rum.agent import connection, disk_sync, durable
 from rum.agent.record import Record
 
 
@@ -115,6 +115,7 @@ def install(path: str, first_failure: int = 0, failures: int = 0, error: int = e
     journal = Journal(path)
     journal.add("agent", boot_id=None)
     RecordedFollower.journal = journal
+    disk_sync.COMMAND = ["sh", "-c", f"""echo '{{"step": "sync"}}' >>{path}"""]
     durable.os = RecordedOs(  # type: ignore[assignment,attr-defined]
         journal, range(first_failure, first_failure + failures), error, full
     )

@@ -153,8 +153,8 @@ class State:
     disk: Disk
     boot_id: str
     wanted: list[Message]
-    passed: list[str]
-    """Scripts that have passed, in order, as they themselves say."""
+    stored: list[str]
+    """Scripts that have passed, as they themselves say, before the disks were last synced."""
     told: Image
     """What clients had been given of each record."""
 
@@ -166,7 +166,8 @@ class State:
 
 def moments(steps: list[Step], root: Path, crashes: list[Crash]) -> Iterator[State]:
     """Every state in which the crashes can leave the scenario."""
-    disk, boot_id, wanted, passed = Disk(root), "boot-1", list[Message](), list[str]()
+    disk, boot_id, wanted = Disk(root), "boot-1", list[Message]()
+    passed, stored = list[str](), list[str]()
     for step in steps:
         disk.apply(step)
         match step:
@@ -176,8 +177,10 @@ def moments(steps: list[Step], root: Path, crashes: list[Crash]) -> Iterator[Sta
                 wanted = scripts
             case {"step": "passed", "script": name}:
                 passed.append(name)
+            case {"step": "sync"}:
+                stored = list(passed)
         for crash in crashes if wanted else []:
-            yield State(crash, disk.image(crash), disk.copy(), boot_id, wanted, list(passed), disk.told())
+            yield State(crash, disk.image(crash), disk.copy(), boot_id, wanted, stored, disk.told())
 
 
 def states(steps: list[Step], root: Path, crashes: list[Crash]) -> list[State]:
@@ -207,7 +210,7 @@ LIST = "var/lib/rum/scripts.json"
 def check_image(state: State) -> None:
     """What must be true before anything is repaired."""
     if SENTINEL in state.image:
-        assert set(names(state.wanted, "system")) <= set(state.passed), "the sentinel is there too early"
+        assert set(names(state.wanted, "system")) <= set(state.stored), "the sentinel is there too early"
     for script in json.loads(state.image.get(LIST, b"[]")):
         assert f"var/lib/rum/scripts/{script['content_sha256']}" in state.image, "a script of the list is not there"
 
