@@ -150,9 +150,14 @@ class Machine:
                 self._warn_of_changes(state)
             booted = not self._goes_on()
             if booted:
-                self._boot(state, created=created)
+                self._boot(self._require_state(), created=created)
             started = self._require_started()
             return Started(created, booted, started.accelerator, started.transport)
+
+    def note_answer(self) -> None:
+        """Remember that the agent of this VM has answered, which it does once its first boot cannot be undone."""
+        with self.lock():
+            self._note_settled()
 
     def down(self) -> str:
         """Shut the VM down: "stopped", "forced" where it did not within 30 s, or "not-running"."""
@@ -212,6 +217,8 @@ class Machine:
             self._driver().require_network("default")
         if not created:
             self._emit(Phase("image", "skipped"))
+            if not state.settled and self._paths.overlay.exists():
+                vm_files.remake_disk(self._config, self._paths, state, self._emit)
             vm_files.update_disks(self._config, self._paths, state, self._emit)
             seed_hash = vm_files.update_seed(self._config, self._paths, state, self._emit)
             state = dataclasses.replace(state, seed_hash=seed_hash, config_path=str(self._config.path))
@@ -283,9 +290,16 @@ class Machine:
         for _ in range(0, SHUTDOWN_TIMEOUT_S, PRESS_EVERY_S):
             driver.shut_down(name)
             if driver.wait_until_off(name, PRESS_EVERY_S):
+                self._note_settled()
                 return "stopped"
         self._force_off()
         return "forced"
+
+    def _note_settled(self) -> None:
+        state = load_state(self._paths.state_file)
+        if state and not state.settled:
+            with vm_files.disk_errors("the VM's state"):
+                save_state(self._paths.state_file, dataclasses.replace(state, settled=True))
 
     def _force_off(self) -> None:
         driver, name = self._driver(), self._config.domain_name

@@ -68,6 +68,11 @@ class VmPaths:
         return self.state / "overlay.qcow2"
 
     @property
+    def overlay_set_aside(self) -> Path:
+        """The root disk of a first boot that was begun anew."""
+        return self.state / "overlay-set-aside.qcow2"
+
+    @property
     def key(self) -> Path:
         """The channel's key, 64 hexadecimal digits."""
         return self.state / "key"

@@ -47,7 +47,11 @@ class LastStart(DataClassJsonMixin):
 
 @dataclass(frozen=True)
 class VmState(DataClassJsonMixin):
-    """One VM. It exists once this file does; `started` is None until its domain was first started."""
+    """One VM. It exists once this file does; `started` is None until its domain was first started.
+
+    `settled`: what the guest's first boot has written is on its disk. The agent sees to that before it answers, an
+    orderly shutdown does, too.
+    """
 
     vm_id: str
     name: str
@@ -57,6 +61,7 @@ class VmState(DataClassJsonMixin):
     seed_hash: str
     libvirt_uri: str
     started: LastStart | None = None
+    settled: bool = True
 
 
 def load_state(path: Path) -> VmState | None:

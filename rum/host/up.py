@@ -30,7 +30,9 @@ def up(machine: Machine, emit: Emit) -> Outcome:
     if not started.booted:
         by = f"accelerator {started.accelerator}, transport {started.transport}"
         emit(Notice(f"VM {machine.config.name} runs already; {by}"))
-    upgrade_if_outdated(machine, await_agent(machine, emit), emit)
+    welcome = await_agent(machine, emit)
+    machine.note_answer()
+    upgrade_if_outdated(machine, welcome, emit)
     return provisioned(machine, emit, "rum up", Provisioning.auto)
 
 

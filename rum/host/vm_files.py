@@ -63,9 +63,23 @@ def _create_vm(config: Config, paths: VmPaths, uri: str, emit: Emit) -> VmState:
     vm_id = str(uuid.uuid4())
     with phase(emit, "seed"):
         current_hash = write_seed(config, paths, vm_id)
-    state = VmState(vm_id, config.name, config.id8, str(config.path), base, current_hash, uri)
+    state = VmState(vm_id, config.name, config.id8, str(config.path), base, current_hash, uri, settled=False)
     save_state(paths.state_file, state)
     return state
+
+
+def remake_disk(config: Config, paths: VmPaths, state: VmState, emit: Emit) -> None:
+    """Give a VM whose first boot was cut short a root disk as its image has it. Raises HostError.
+
+    cloud-init notes that it has done something before it does it and never syncs, so what it left undone or empty, the
+    agent's key perhaps, it would not do again.
+    """
+    require_unchanged(state.image)
+    with disk_errors("a disk"):
+        os.replace(paths.overlay, paths.overlay_set_aside)
+        create_overlay(state.image, paths.overlay, config.resources.disk)
+    text = "the VM's first boot was cut off before its agent answered; it begins anew with a fresh disk"
+    emit(Notice(f"{text} (the old one: {paths.overlay_set_aside})", warning=True))
 
 
 def update_disks(config: Config, paths: VmPaths, state: VmState, emit: Emit) -> None:

@@ -41,6 +41,9 @@ class LocalMachine:
         self.emit(Phase("image", "done", 83, "cached debian-12"))
         return rum.host.machine.Started(created=False, booted=False, accelerator="tcg", transport="vhost-user")
 
+    def note_answer(self) -> None:
+        pass
+
     def last_start(self) -> LastStart:
         return LastStart("tcg", "vhost-user", 70_000, 0)
 

@@ -130,6 +130,53 @@ def test_a_vm_goes_down_and_comes_back_as_it_was(project: Path) -> None:
     assert list(vm.paths.state.glob("seed-*")) == seeds
 
 
+def cut_power(vm: Machine) -> None:
+    domain = domain_of(vm)
+    assert domain is not None
+    domain.destroy()
+
+
+def test_a_first_boot_that_loses_power_before_the_agent_answers_begins_anew(project: Path) -> None:
+    vm = machine(project)
+    vm.start()
+    key, disk = vm.key(), vm.paths.overlay.stat().st_ino
+    cut_power(vm)
+    events: list[Event] = []
+    vm = machine(project, events)
+    started = vm.start()
+    assert (started.created, started.booted) == (False, True)
+    assert vm.key() == key
+    assert vm.paths.overlay.stat().st_ino != disk
+    assert vm.paths.overlay_set_aside.stat().st_ino == disk
+    assert image_info(vm.paths.overlay).virtual_size == 64 << 20
+    (warning,) = warnings(events)
+    assert "first boot was cut off" in warning
+    assert str(vm.paths.overlay_set_aside) in warning
+
+
+def test_the_disk_stays_once_the_agent_has_answered(project: Path) -> None:
+    vm = machine(project)
+    vm.start()
+    vm.note_answer()
+    disk = vm.paths.overlay.stat().st_ino
+    cut_power(vm)
+    vm = machine(project)
+    vm.start()
+    assert vm.paths.overlay.stat().st_ino == disk
+
+
+def test_the_disk_stays_where_the_guest_shut_down_in_order(project: Path) -> None:
+    vm = machine(project)
+    vm.start()
+    disk = vm.paths.overlay.stat().st_ino
+    assert vm.down() == "stopped"
+    vm = machine(project)
+    vm.start()
+    cut_power(vm)
+    machine(project).start()
+    assert vm.paths.overlay.stat().st_ino == disk
+
+
 def test_resources_and_new_drives_apply_at_the_next_start(project: Path) -> None:
     vm = machine(project)
     vm.start()
