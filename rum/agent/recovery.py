@@ -48,7 +48,7 @@ def prune_runs(settings: Settings, *, keep: int = RECORDS_KEPT) -> None:
 def settle_state(settings: Settings) -> None:
     """Make the directories, and durable what a predecessor may have been killed over before it could. Raises OSError.
 
-    What this agent reads and tells would otherwise be gone after a power cut. In the first boot that is also true of what
+    What this agent reads and tells would else be gone after a power cut. In the first boot that is also true of what
     cloud-init has brought, this agent and its key among it: the host takes an answer as a word on that.
     """
     if settings.in_guest and not os.path.exists(settings.sentinel):
