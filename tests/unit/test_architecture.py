@@ -133,6 +133,24 @@ def test_the_agent_needs_no_site_packages() -> None:
     subprocess.run([sys.executable, "-I", "-S", "-W", "error", "-c", program, str(CHECKOUT)], check=True, timeout=60)
 
 
+MAKES_DURABLE = {"fsync", "fdatasync", "replace", "rename", "ftruncate", "truncate", "sync"}
+
+
+def test_one_module_of_the_agent_makes_things_durable() -> None:
+    """Crashes are played after every step of that module: what went around it would not be tested."""
+    calls = [
+        f"{name_of(path)}: {ast.unparse(node)}"
+        for path in below("rum/agent/")
+        if path.name != "durable.py"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id == "shutil" or (node.value.id == "os" and node.attr in MAKES_DURABLE))
+    ]
+    # All disks at once, at the start of a first boot: not a step that could be half done.
+    assert calls == ["rum/agent/recovery.py: os.sync"]
+
+
 def test_no_function_is_longer_than_a_screen() -> None:
     long = [
         f"{name_of(path)}:{node.lineno} {node.name}"
