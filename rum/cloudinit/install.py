@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 AGENT_PATH = "/usr/local/bin/rum-agent"
 KEY_PATH = "/etc/rum/key"
 UNIT = "rum-agent.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
+WANTED_BY = "/etc/systemd/system/multi-user.target"
 AUTOLOGIN_PATH = "/etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf"
 
 DAEMON_RELOAD = ["systemctl", "daemon-reload"]
@@ -16,7 +19,8 @@ ENABLE = ["systemctl", "enable", "--now", UNIT]
 def build_unit(vm_id: str, *, network: bool) -> str:
     """The agent's systemd unit, for systemd 247 and newer."""
     # The agent waits for nothing but its disk, yet scripts may wait for network-online.target, which is only reached
-    # in a boot where somebody wants it.
+    # in a boot where somebody wants it. It enables itself, because cloud-init would do so only at the end of the first
+    # boot, and a power cut may keep it from ever coming so far.
     wants = "Wants=network-online.target\n" if network else ""
     return f"""\
 [Unit]
@@ -29,6 +33,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+ExecStartPre=-/bin/ln -sfn {UNIT_PATH} {WANTED_BY}.wants/{UNIT}
 ExecStart=/usr/bin/python3 -I -S {AGENT_PATH} --vm-id {vm_id}
 ExecReload=/bin/kill -HUP $MAINPID
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -44,7 +49,7 @@ StandardOutput=journal
 StandardError=journal+console
 
 [Install]
-WantedBy=multi-user.target
+WantedBy={os.path.basename(WANTED_BY)}
 """
 
 

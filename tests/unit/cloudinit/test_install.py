@@ -26,6 +26,19 @@ def test_the_unit_is_restarted_for_ever_and_leaves_scripts_alone() -> None:
     assert unit["Install"]["WantedBy"] == "multi-user.target"
 
 
+def test_the_unit_enables_itself_as_systemctl_would() -> None:
+    unit = parse(build_unit("id", network=True))
+    wants = f"/etc/systemd/system/{unit['Install']['WantedBy']}.wants"
+    link = f"/bin/ln -sfn /etc/systemd/system/rum-agent.service {wants}/rum-agent.service"
+    assert unit["Service"]["ExecStartPre"] == f"-{link}"
+
+
+def test_the_unit_is_ready_once_it_says_so_and_reloads_by_a_signal() -> None:
+    service = parse(build_unit("id", network=True))["Service"]
+    assert service["Type"] == "notify"
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+
+
 def test_the_unit_never_waits_for_the_network() -> None:
     assert parse(build_unit("id", network=True))["Unit"]["After"] == "local-fs.target"
 
