@@ -19,9 +19,10 @@ ENABLE = ["systemctl", "enable", "--now", UNIT]
 def build_unit(vm_id: str, *, network: bool) -> str:
     """The agent's systemd unit, for systemd 247 and newer."""
     # The agent waits for nothing but its disk, yet scripts may wait for network-online.target, which is only reached
-    # in a boot where somebody wants it. It enables itself, because cloud-init would do so only at the end of the first
-    # boot, and a power cut may keep it from ever coming so far.
+    # in a boot where somebody wants it.
     wants = "Wants=network-online.target\n" if network else ""
+    # cloud-init enables the unit at the end of the first boot, and a power cut may keep it from ever coming so far.
+    enable = f"ExecStartPre=-/bin/ln -sfn {UNIT_PATH} {WANTED_BY}.wants/{UNIT}"
     return f"""\
 [Unit]
 Description=rum guest agent
@@ -33,7 +34,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-ExecStartPre=-/bin/ln -sfn {UNIT_PATH} {WANTED_BY}.wants/{UNIT}
+{enable}
 ExecStart=/usr/bin/python3 -I -S {AGENT_PATH} --vm-id {vm_id}
 ExecReload=/bin/kill -HUP $MAINPID
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
