@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,8 @@ class TestEnd:
         [
             (["/no/such"], {}, 127, b"cannot start /no/such: no such file"),
             (["no-such"], {}, 127, b"cannot start no-such: no such file"),
+            (["./ls"], {"cwd": "/bin"}, 0, b""),
+            (["./no-such"], {"cwd": "/bin"}, 127, b"cannot start ./no-such: no such file"),
             (["/etc/passwd"], {}, 126, b"Permission denied"),
             (["true"], {"cwd": "/no/such"}, 126, b"there is no directory /no/such"),
             (["true"], {"user": "no-such"}, 126, b"there is no user 'no-such'"),
@@ -62,6 +66,21 @@ class TestEnd:
         _, stderr, end = run(agent, *argv, **params)
         assert end == ended(code)
         assert reason in stderr
+
+    def test_a_missing_interpreter_is_not_a_missing_file(self, agent: Agent) -> None:
+        named, linked = agent.root / "named", agent.root / "linked"
+        named.write_text("#!/no/such/shell -e\n", encoding="ascii")
+        loader = re.compile(rb"/lib[^\0]*/ld-[^\0]*")
+        linked.write_bytes(loader.sub(lambda found: b"x" * len(found[0]), Path("/bin/true").read_bytes(), count=1))
+        for file, reason in ((named, b"the interpreter /no/such/shell is not in"), (linked, b"has not the loader")):
+            file.chmod(0o755)
+            _, stderr, end = run(agent, str(file))
+            assert end == ended(127)
+            assert reason in stderr
+            assert run(agent, f"./{file.name}", cwd=str(agent.root))[1:] == (
+                stderr.replace(b"%b/" % os.fsencode(agent.root), b"./"),
+                end,
+            )
 
     def test_starting_in_vain_costs_nothing(self, agent: Agent) -> None:
         for params in ({}, {"stdin": True}, {"tty": {"rows": 1, "cols": 1}}, {"user": "no-such"}):
