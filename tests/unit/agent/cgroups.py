@@ -1,0 +1,53 @@
+"""Real cgroups for tests, where this user may make them: root can, and whoever was delegated some (cgroups(7))."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def mounted(kind: str, option: str = "") -> list[Path]:
+    """Where file systems of this kind are mounted whose options include that one."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    split = [line.split(" - ") for line in lines]
+    return [
+        Path(left.split()[4])
+        for left, right in split
+        if right.split()[0] == kind and (not option or option in right.split()[2].split(","))
+    ]
+
+
+def find_base() -> Path | None:
+    """The unified hierarchy's directory for this process's own cgroups, None where it may have none."""
+    own = [line[3:] for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines() if line[:3] == "0::"]
+    for mount, path in ((mount, path) for mount in mounted("cgroup2") for path in own):
+        base = mount / path.lstrip("/")
+        probe = base / f"rum-probe-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            probe.mkdir()
+            probe.rmdir()
+            return base
+    return None
+
+
+BASE = find_base()
+
+
+def children_of(cgroup: Path) -> list[Path]:
+    """The cgroups directly below it."""
+    return sorted(path for path in cgroup.iterdir() if path.is_dir())
+
+
+@contextlib.contextmanager
+def new_cgroup() -> Iterator[Path]:
+    """A new cgroup, removed afterwards with those below it; only where there is a BASE."""
+    assert BASE is not None
+    path = BASE / f"rum-test-{os.getpid()}-{os.urandom(4).hex()}"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        for directory, _, _ in os.walk(path, topdown=False):
+            os.rmdir(directory)
