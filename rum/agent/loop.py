@@ -21,6 +21,9 @@ WRITE = selectors.EVENT_WRITE
 
 Callback = Callable[[], None]
 
+SWEEP_AT = 500
+"""Timers in the heap before the cancelled ones are looked for: most are cancelled, some hours before they are due."""
+
 
 class Timer:
     """A callback that is due once; `cancel` may be called at any time, also afterwards."""
@@ -32,7 +35,7 @@ class Timer:
 
     def cancel(self) -> None:
         self.cancelled = True
-        # It stays in the heap until it would have been due, what it was for need not.
+        # It may stay in the heap for a while, what it was for need not.
         self.callback = nothing
 
 
@@ -69,6 +72,7 @@ class Loop:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Timer]] = []
+        self._sweep_at = SWEEP_AT
         self._sequence = itertools.count()
         self._running = True
 
@@ -80,6 +84,8 @@ class Loop:
         """Call back once after the delay, in seconds."""
         timer = Timer(time.monotonic() + delay_s, callback)
         heapq.heappush(self._timers, (timer.due, next(self._sequence), timer))
+        if len(self._timers) >= self._sweep_at:
+            self._sweep()
         return timer
 
     def stop(self) -> None:
@@ -99,6 +105,11 @@ class Loop:
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def _sweep(self) -> None:
+        self._timers = [entry for entry in self._timers if not entry[2].cancelled]
+        heapq.heapify(self._timers)
+        self._sweep_at = max(SWEEP_AT, 2 * len(self._timers))
 
     def _run_timers(self) -> None:
         now = time.monotonic()
