@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Callable
 
+from rum.agent import descriptors
+
 BASE_ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -48,10 +50,10 @@ class Command:
     terminal: bool = False
 
 
-def spawn(command: Command, descriptors: tuple[int, int, int], enter: Callable[[], None]) -> subprocess.Popen[bytes]:
+def spawn(command: Command, standard: tuple[int, int, int], enter: Callable[[], None]) -> subprocess.Popen[bytes]:
     """Start the command with these standard descriptors; `enter` runs in the child first. Raises StartError."""
     account = find_account(command.user)
-    stdin, stdout, stderr = descriptors
+    stdin, stdout, stderr = standard
 
     def in_child() -> None:
         enter()
@@ -84,7 +86,8 @@ def spawn(command: Command, descriptors: tuple[int, int, int], enter: Callable[[
 
 
 def become_ordinary() -> None:
-    """In the child: shed what protects the agent, its signals and its place at the end of the OOM killer's list."""
+    """In the child: shed what is the agent's: its limit, its signals, its place at the end of the OOM killer's list."""
+    descriptors.restore_limit()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
