@@ -40,6 +40,11 @@ def children_of(cgroup: Path) -> list[Path]:
     return sorted(path for path in cgroup.iterdir() if path.is_dir())
 
 
+def scripts_in(cgroup: Path) -> str:
+    """What an agent's process begins with so that each script gets a cgroup of its own below this one."""
+    return f"from rum.agent import containment\ncontainment.own_cgroup = lambda settings: {str(cgroup)!r}"
+
+
 @contextlib.contextmanager
 def new_cgroup() -> Iterator[Path]:
     """A new cgroup, removed afterwards with those below it; only where there is a BASE."""

@@ -122,6 +122,18 @@ class TestGiven:
         assert run(agent, *command)[0] == b"/\n0022\n"
         assert run(agent, *command, cwd="/usr")[0] == b"/usr\n0022\n"
 
+    def test_its_directory_may_be_removed(self, agent: Agent) -> None:
+        here = agent.root / "here"
+        here.mkdir()
+        script = "echo begun; read go; ls -A .; echo alive"
+        client = begin(agent, "sh", "-c", script, cwd=str(here), stdin=True)
+        client.wait_for_output(b"begun\n")
+        here.rmdir()
+        client.send(Kind.STDIN, b"go\n")
+        answer = client.finish()
+        assert (answer.stdout, answer.end["exit_code"]) == (b"begun\nalive\n", 0)
+        assert run(agent, "true", cwd=str(here))[2] == ended(126)
+
     def test_arguments_are_passed_on_as_they_are(self, agent: Agent) -> None:
         arguments = ["", " a b ", "$HOME", "ü", "\n", "-n"]
         assert run(agent, "printf", "%s|", *arguments)[0].decode() == "".join(f"{word}|" for word in arguments)

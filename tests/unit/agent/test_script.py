@@ -87,6 +87,13 @@ class TestGiven:
         content = "# " + "x" * 1024 * 1024 + "\necho $(wc -c <$0)\n"
         assert int(agent.provision(system(content)).stdout) == len(content)
 
+    def test_its_directory_may_be_removed(self, agent: Agent) -> None:
+        (agent.root / "here").mkdir()
+        answer = agent.provision(system(f"cd {agent.root}/here && rmdir ../here && ls -A . && echo alive; sh -c pwd"))
+        assert answer.stdout.startswith(b"alive\n")
+        assert answer.of("script_exited")[0]["signal"] is None
+        assert agent.provision(boot("pwd")).stdout == b"/\n"
+
     def test_text_is_utf_8(self, agent: Agent) -> None:
         assert agent.provision(system("echo 'grüße 🍹'")).stdout.decode() == "grüße 🍹\n"
 
@@ -199,9 +206,16 @@ class TestBackground:
         assert is_running(pid)
 
     @pytest.mark.parametrize(
-        "start", ["setsid sleep 300 & echo $!", "nohup sleep 300 >/dev/null 2>&1 & echo $!"], ids=["setsid", "nohup"]
+        "start",
+        [
+            "sleep 300 & echo $!",
+            "setsid sleep 300 & echo $!",
+            "(setsid sh -c 'echo $$; exec sleep 300' &)",
+            "nohup sleep 300 >/dev/null 2>&1 & echo $!",
+        ],
+        ids=["stays", "setsid", "setsid-in-a-subshell", "nohup"],
     )
-    def test_it_may_leave_the_session(self, agent: Agent, start: str) -> None:
+    def test_it_lives_on_whatever_it_does_to_its_session(self, agent: Agent, start: str) -> None:
         answer = agent.provision(system(start))
         assert answer.end["success"]
         pid = agent.outlives(int(answer.stdout))
