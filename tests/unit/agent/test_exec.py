@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -270,6 +271,19 @@ class TestSlowReader:
             client.wait_for_output(b"\0")
             agent.status()
             assert len(client.finish().stdout) == 900_004
+
+    def test_the_end_waits_for_its_reader_too(self, guest: Agent) -> None:
+        """The ack is due some time after the client has been able to read the result, not after it was written."""
+        guest.limits = {"ACK_TIMEOUT_S": 0.3}
+        guest.start()
+        # Whatever the socket holds, one of these sizes leaves the result waiting in the agent.
+        sizes = range(0, 400_000, 20_000)
+        clients = [begin(guest, "head", "-c", str(size), "/dev/zero") for size in sizes]
+        until = time.monotonic() + 2.0
+        wait_until(lambda: time.monotonic() > until, "an ack would have been due")
+        for size, client in zip(sizes, clients, strict=True):
+            answer = client.finish()
+            assert (len(answer.stdout), answer.end["exit_code"]) == (size, 0)
 
 
 class TestTerminal:
