@@ -56,3 +56,37 @@ def new_cgroup() -> Iterator[Path]:
     finally:
         for directory, _, _ in os.walk(path, topdown=False):
             os.rmdir(directory)
+
+
+def find_memory_base() -> Path | None:
+    """Where this user may make a cgroup whose memory is limited, of either version; None where it may not."""
+    own = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    second = [mount / line[3:].lstrip("/") for mount in mounted("cgroup2") for line in own if line[:3] == "0::"]
+    for base in [*second, *mounted("cgroup", "memory")]:
+        probe = base / f"rum-probe-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            probe.mkdir()
+            limits = [name for name in MEMORY_LIMITS if (probe / name).exists()]
+            probe.rmdir()
+            if limits:
+                return base
+    return None
+
+
+MEMORY_LIMITS = ["memory.max", "memory.limit_in_bytes"]
+MEMORY_BASE = find_memory_base()
+
+
+@contextlib.contextmanager
+def memory_cgroup(limit: int) -> Iterator[Path]:
+    """A new cgroup that has so many bytes of memory; only where there is a MEMORY_BASE."""
+    assert MEMORY_BASE is not None
+    path = MEMORY_BASE / f"rum-test-{os.getpid()}-{os.urandom(4).hex()}"
+    path.mkdir()
+    try:
+        for name in (*MEMORY_LIMITS, "memory.swap.max"):
+            if (path / name).exists():
+                (path / name).write_text(str(0 if "swap" in name else limit), encoding="ascii")
+        yield path
+    finally:
+        path.rmdir()

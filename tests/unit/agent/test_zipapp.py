@@ -5,19 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
-from rum.host.bundle import build_agent_zipapp
 from tests.unit.agent.harness import Agent, boot, system
-
-
-@pytest.fixture
-def shipped(guest: Agent, tmp_path: Path) -> Agent:
-    """The agent as it is shipped, not started yet."""
-    zipapp = tmp_path / "rum-agent"
-    zipapp.write_bytes(build_agent_zipapp())
-    guest.program = ["-I", "-S", str(zipapp)]
-    return guest
 
 
 def test_it_serves_from_the_zipapp_alone(shipped: Agent) -> None:
