@@ -6,7 +6,9 @@ import os
 import resource
 import signal
 
-from tests.unit.agent.harness import Agent, Answer, boot, is_running
+import pytest
+
+from tests.unit.agent.harness import Agent, Answer, boot, is_running, subset, system, wait_until
 
 HOLD = "sleep 300 & echo $!"
 """Leaves a process that holds both pipes, and says which."""
@@ -38,5 +40,45 @@ def test_more_of_them_than_a_service_has_descriptors(guest: Agent) -> None:
     assert answer.stderr == b"40\n"
     assert guest.call("exec", argv=["sh", "-c", "ulimit -n"]).stdout == b"40\n"
     end_all(pids)
+    guest.wait_for_descriptors(1)
+    assert list((guest.root / "run/rum/fifo").iterdir()) == []
+
+
+def stored(agent: Agent) -> int:
+    """Bytes in every file of the agent's state."""
+    return sum(path.stat().st_size for path in agent.state_dir.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_daemon_that_writes_for_long_after_the_end(agent: Agent, stream: int) -> None:
+    """Each of its writes succeeds, and nothing grows by it; ten times as much is in tests/endurance."""
+    gate, done = agent.root / "gate", agent.root / "done"
+    work = f"until [ -e {gate} ]; do sleep 0.01; done; head -c 100000000 /dev/zero >&{stream} && echo whole >{done}"
+    answer = agent.provision(system(f"nohup sh -c '{work}' </dev/null & echo $!"))
+    pid = agent.outlives(int(answer.stdout))
+    assert answer.end["success"]
+    agent.provision(boot("true", "later"), mode="boot")
+    memory, state = agent.memory_kib("VmRSS"), stored(agent)
+    gate.touch()
+    wait_until(lambda: not is_running(pid), "the daemon has ended")
+    assert done.read_text(encoding="ascii") == "whole\n"
+    assert stored(agent) == state
+    assert agent.memory_kib("VmRSS") < memory + 512
+    assert agent.attach(agent.runs[0]).record == answer.record
+    agent.wait_for_descriptors(1)
+
+
+def test_the_same_run_again_and_again(guest: Agent) -> None:
+    """Its child ends before the time that stragglers have, with it, or not at all; a thousand in tests/endurance."""
+    guest.limits = {"STRAGGLER_S": 0.05}
+    guest.start()
+    for number in range(30):
+        answer = guest.provision(boot(f"sleep {(0.02, 0.05, 300)[number % 3]} & echo $!", "b"), mode="boot")
+        subset(answer.end, success=True, ran=["b"])
+        (pid,) = left_by(guest, answer)
+        assert number % 3 != 2 or is_running(pid)
+        if number % 3 == 2:
+            os.kill(pid, signal.SIGKILL)
+    guest.wait_for_no_child()
     guest.wait_for_descriptors(1)
     assert list((guest.root / "run/rum/fifo").iterdir()) == []

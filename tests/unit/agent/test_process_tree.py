@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.agent.setups import BASE, children_of, new_cgroup, scripts_in
-from tests.unit.agent.harness import Agent, Client, Message, is_running, subset, system, wait_until
+from rum.protocol import Message
+from tests.unit.agent.cgroups import BASE, children_of, new_cgroup, scripts_in
+from tests.unit.agent.harness import Agent, Client, is_running, subset, system, wait_until
 
 CHILDREN = 200
 FORK = f"trap '' TERM; for i in $(seq {CHILDREN}); do sleep 300 & echo $!; done; wait"
