@@ -95,14 +95,14 @@ def test_a_reader_that_stalls_for_as_long_as_it_may(shipped: Agent, figure: Figu
     before = agent.memory_kib("VmRSS")
     begun = time.monotonic()
     (client,), (pid,) = stall(agent, 1)
-    figure("one stalled reader costs, KiB", agent.memory_kib("VmRSS") - before)
-    requests = 0
-    while is_running(pid):
-        assert agent.status()["agent_version"]
-        assert agent.call("exec", argv=["echo", "alive"]).stdout == b"alive\n"
-        requests += 2
-        assert time.monotonic() - begun < 300
-    client.close()
+    with client:
+        figure("one stalled reader costs, KiB", agent.memory_kib("VmRSS") - before)
+        requests = 0
+        while is_running(pid):
+            assert agent.status()["agent_version"]
+            assert agent.call("exec", argv=["echo", "alive"]).stdout == b"alive\n"
+            requests += 2
+            assert time.monotonic() - begun < 300
     figure("stopped after, s", round(time.monotonic() - begun, 1))
     figure("other requests served meanwhile", requests)
     assert time.monotonic() - begun > 50

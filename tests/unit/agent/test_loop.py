@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from functools import partial
 
+import pytest
+
 from rum.agent.loop import Loop, Timer
 
 
@@ -41,3 +43,16 @@ def test_many_that_are_wanted_are_all_called() -> None:
     loop.call_later(0.0, loop.stop)
     loop.run()
     assert called == list(range(3000))
+
+
+def test_a_callback_that_raises_is_reported_and_ends_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    loop = Loop()
+    called: list[int] = []
+    loop.call_later(0.0, lambda: called.append(1 // 0))
+    loop.call_later(0.0, partial(called.append, 1))
+    loop.call_later(0.0, loop.stop)
+    loop.run()
+    assert called == [1]
+    error = capfd.readouterr().err
+    assert error.startswith("Traceback (most recent call last)")
+    assert error.endswith("ZeroDivisionError: integer division or modulo by zero\n")
