@@ -12,7 +12,8 @@ from tests.unit.agent.harness import Agent, boot, is_running, subset, system, wa
 
 THOUSAND = 1000
 GROWTH_KIB = 512
-"""Resident memory that may come and go. A hundred bytes kept of each of ten thousand requests are twice that."""
+"""Resident memory that may come and go: the allocator takes some ten thousand requests to touch all that it has, and
+then stands still. A hundred bytes kept of each of ten thousand requests are twice that."""
 
 LINES = b"".join(b"line %d of fifty on standard error\n" % number for number in range(50))
 FIFTY_LINES = "i=0; while [ $i -lt 50 ]; do echo line $i of fifty on standard error >&2; i=$((i+1)); done; exit 1"
