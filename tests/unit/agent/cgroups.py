@@ -42,7 +42,7 @@ def children_of(cgroup: Path) -> list[Path]:
 
 def scripts_in(cgroup: Path) -> str:
     """What an agent's process begins with so that each script gets a cgroup of its own below this one."""
-    return f"from rum.agent import containment\ncontainment.own_cgroup = lambda settings: {str(cgroup)!r}"
+    return f"\nfrom rum.agent import containment\ncontainment.own_cgroup = lambda settings: {str(cgroup)!r}"
 
 
 @contextlib.contextmanager

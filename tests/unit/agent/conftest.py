@@ -48,6 +48,8 @@ def shipped(guest: Agent, tmp_path: Path) -> Agent:
     zipapp = tmp_path / "rum-agent"
     zipapp.write_bytes(build_agent_zipapp())
     guest.program = ["-I", "-S", str(zipapp)]
+    # Anything to begin with would keep it from being run as a file.
+    guest.setup = ""
     return guest
 
 

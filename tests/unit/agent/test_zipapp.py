@@ -10,6 +10,7 @@ from tests.unit.agent.harness import Agent, boot, system
 
 def test_it_serves_from_the_zipapp_alone(shipped: Agent) -> None:
     guest = shipped.start()
+    assert os.fsencode(shipped.program[-1]) in Path(f"/proc/{guest.pid}/cmdline").read_bytes().split(b"\0")
     assert guest.status()["system_provisioned"] is False
     answer = guest.provision(system("echo one"), boot("echo two"))
     assert (answer.end["success"], answer.stdout) == (True, b"one\ntwo\n")
