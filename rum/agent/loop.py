@@ -13,7 +13,6 @@ import itertools
 import selectors
 import sys
 import time
-import traceback
 from typing import Callable
 
 READ = selectors.EVENT_READ
@@ -124,5 +123,5 @@ def guarded(callback: Callable[..., None], *arguments: object) -> None:
     try:
         callback(*arguments)
     except Exception:  # noqa: BLE001 - one of the two outermost places
-        traceback.print_exc(file=sys.stderr)
+        sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
