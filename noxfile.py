@@ -45,6 +45,14 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def endurance(session: nox.Session) -> None:
+    """A gigabyte of output, a thousand runs, ten thousand requests, all of them real; prints what was measured."""
+    session.install("-e", ".[test]")
+    # One after the other: what is measured is one agent's memory.
+    session.run("pytest", "tests/endurance", "-o", "faulthandler_timeout=1200", *session.posargs)
+
+
+@nox.session
 def e2e(session: nox.Session) -> None:
     """Boot real cloud images and drive the installed `rum`, as an ordinary user; `-- --image NAME` takes another."""
     if os.geteuid() == 0:

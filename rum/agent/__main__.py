@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rum import __version__
 from rum.agent.daemon import Daemon
+from rum.agent.descriptors import raise_limit
 from rum.agent.listener import open_listener
 from rum.agent.methods import serve_request
 from rum.agent.settings import Settings, parse_arguments
@@ -22,6 +23,7 @@ def read_key(settings: Settings) -> bytes:
 def main(argv: Sequence[str]) -> int:
     """Serve until SIGTERM; 1 where the agent cannot start, so that systemd tries again."""
     settings = parse_arguments(argv)
+    raise_limit()
     try:
         key = read_key(settings)
     except (OSError, ValueError) as exc:

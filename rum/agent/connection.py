@@ -95,6 +95,7 @@ class Connection:
         self._last_sent = time.monotonic()
         self._reading = True
         self._rejected = False
+        self._ack_due = False
         self.closed = False
         self.large: LargeMessage | None = None
         """What holds the strings of the request, where that was a large message."""
@@ -239,8 +240,8 @@ class Connection:
         self._allow(FAREWELL_S)
 
     def _end_with(self, message: Message) -> None:
+        self._ack_due = True
         self._send(self._conversation.send_message(message))
-        self._allow(ACK_TIMEOUT_S)
 
     def _send(self, data: bytes) -> None:
         self._out += data
@@ -261,7 +262,14 @@ class Connection:
         if not self.closed:
             self._update_watch()
             if not self._out:
-                self.on_drained()
+                self._drained()
+
+    def _drained(self) -> None:
+        if self._ack_due:
+            # Only now: a client that reads slowly has not seen the result yet.
+            self._ack_due = False
+            self._allow(ACK_TIMEOUT_S)
+        self.on_drained()
 
     def _fill(self) -> bool:
         """Whether there is something to send, pulled from the record where the buffer is empty."""
@@ -283,7 +291,7 @@ class Connection:
             self._conversation.relayed_result()
         else:
             self._out += self._conversation.send_message({"type": "result", **self._after_follow})
-        self._allow(ACK_TIMEOUT_S)
+        self._ack_due = True
 
     def _update_watch(self) -> None:
         if self.closed:

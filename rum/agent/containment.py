@@ -16,6 +16,7 @@ from rum.agent.settings import Settings
 
 CGROUP_ROOT = "/sys/fs/cgroup"
 SESSION_SUFFIX = ".session"
+KILL_FILE = "cgroup.kill"
 
 
 class Cgroup:
@@ -25,7 +26,11 @@ class Cgroup:
         self._path = path
 
     def prepare(self) -> None:
-        """Make the cgroup. Raises OSError."""
+        """Make the cgroup, and remove those beside it that have meanwhile lost their last process. Raises OSError."""
+        base = os.path.dirname(self._path)
+        for name in os.listdir(base):
+            if os.path.isdir(os.path.join(base, name)):
+                Cgroup(os.path.join(base, name)).remove()
         os.makedirs(self._path, exist_ok=True)
 
     def started(self, pid: int) -> None:
@@ -33,8 +38,7 @@ class Cgroup:
 
     def enter(self) -> None:
         """Move the calling process in; for the child, before it executes anything."""
-        with open(os.path.join(self._path, "cgroup.procs"), "w", encoding="ascii") as file:
-            file.write("0")
+        self._write("cgroup.procs", "0")
 
     def pids(self) -> list[int]:
         """Every process inside, also those in cgroups that it made itself."""
@@ -44,11 +48,27 @@ class Cgroup:
                 found += [int(line) for line in file]
         return found
 
+    def kill(self) -> None:
+        """KILL for everything inside at once, also for what is just being forked."""
+        try:
+            self._write(KILL_FILE, "1")
+        except OSError:
+            # Before Linux 5.14. What is frozen can be killed and cannot fork; who comes late is for the next call.
+            with contextlib.suppress(OSError):
+                self._write("cgroup.freeze", "1")
+            send_signal(self, signal.SIGKILL)
+
     def remove(self) -> None:
-        """Remove the cgroup if nothing lives in it any more."""
+        """Remove the cgroup if nothing lives in it any more; those that were made below it are until then not ours."""
+        if self.pids():
+            return
         for directory, _, _ in os.walk(self._path, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
+
+    def _write(self, name: str, text: str) -> None:
+        with open(os.path.join(self._path, name), "w", encoding="ascii") as file:
+            file.write(text)
 
 
 class Session:
@@ -84,6 +104,10 @@ class Session:
             if process_stat(session).start_time != started:
                 return []
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if in_session(pid, session)]
+
+    def kill(self) -> None:
+        """KILL for everything inside; what is being forked meanwhile is for the next call."""
+        send_signal(self, signal.SIGKILL)
 
     def _remembered(self) -> tuple[int, int]:
         with open(self._file, encoding="ascii") as file:
@@ -152,7 +176,8 @@ def send_signal(held: Cgroup | Session, number: int) -> bool:
     """Signal every process inside; whether there was any."""
     pids = held.pids()
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
+        # Gone meanwhile, or not to be signalled even by root (some LSMs): in no case a reason to spare the others.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
     return bool(pids)
 
@@ -160,6 +185,7 @@ def send_signal(held: Cgroup | Session, number: int) -> bool:
 def kill_now(held: Cgroup | Session, *, within_s: float = 2.0) -> None:
     """Kill every process inside and wait until they are gone: again and again, since they may be forking."""
     deadline = time.monotonic() + within_s
-    while send_signal(held, signal.SIGKILL) and time.monotonic() < deadline:
+    while held.pids() and time.monotonic() < deadline:
+        held.kill()
         time.sleep(0.005)
     held.remove()

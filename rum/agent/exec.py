@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import pty
-import secrets
 import struct
 import termios
 from dataclasses import dataclass
@@ -137,7 +135,7 @@ class Exec:
         self._stdin: Stdin | None = None
         self._terminal: int | None = None
         self._process: Process | None = None
-        label = f"{EXEC_PREFIX}{secrets.token_hex(6)}"
+        label = f"{EXEC_PREFIX}{os.urandom(6).hex()}"
         os.makedirs(settings.fifo_dir, mode=0o700, exist_ok=True)
         self._prefix = os.path.join(settings.fifo_dir, label)
         self._held = contain(settings, self._prefix + SESSION_SUFFIX, label)
@@ -197,7 +195,7 @@ class Exec:
         return writer
 
     def _open_terminal(self, child_ends: list[int]) -> None:
-        self._terminal, child_end = pty.openpty()
+        self._terminal, child_end = os.openpty()
         child_ends.append(child_end)
         self._set_size(self._request.size or (24, 80))
         self._add_pump(Pump(self._loop, os.dup(self._terminal)), Kind.STDOUT)

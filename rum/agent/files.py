@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import stat
 from dataclasses import dataclass
 from typing import Callable
@@ -156,7 +155,7 @@ class FileWriter:
         self._path = os.path.realpath(request.path)
         self._mode, self._owner = self._find_old()
         try:
-            self._new = NewFile(self._path, secrets.token_hex(4) + "-")
+            self._new = NewFile(self._path, os.urandom(4).hex() + "-")
         except OSError as exc:
             raise explained(request.path, exc) from exc
 

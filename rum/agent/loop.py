@@ -13,13 +13,15 @@ import itertools
 import selectors
 import sys
 import time
-import traceback
 from typing import Callable
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 Callback = Callable[[], None]
+
+SWEEP_AT = 500
+"""Timers in the heap before the cancelled ones are looked for: most are cancelled, some hours before they are due."""
 
 
 class Timer:
@@ -32,7 +34,7 @@ class Timer:
 
     def cancel(self) -> None:
         self.cancelled = True
-        # It stays in the heap until it would have been due, what it was for need not.
+        # It may stay in the heap for a while, what it was for need not.
         self.callback = nothing
 
 
@@ -69,6 +71,7 @@ class Loop:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Timer]] = []
+        self._sweep_at = SWEEP_AT
         self._sequence = itertools.count()
         self._running = True
 
@@ -80,6 +83,8 @@ class Loop:
         """Call back once after the delay, in seconds."""
         timer = Timer(time.monotonic() + delay_s, callback)
         heapq.heappush(self._timers, (timer.due, next(self._sequence), timer))
+        if len(self._timers) >= self._sweep_at:
+            self._sweep()
         return timer
 
     def stop(self) -> None:
@@ -100,6 +105,11 @@ class Loop:
             heapq.heappop(self._timers)
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
 
+    def _sweep(self) -> None:
+        self._timers = [entry for entry in self._timers if not entry[2].cancelled]
+        heapq.heapify(self._timers)
+        self._sweep_at = max(SWEEP_AT, 2 * len(self._timers))
+
     def _run_timers(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
@@ -113,5 +123,5 @@ def guarded(callback: Callable[..., None], *arguments: object) -> None:
     try:
         callback(*arguments)
     except Exception:  # noqa: BLE001 - one of the two outermost places
-        traceback.print_exc(file=sys.stderr)
+        sys.excepthook(*sys.exc_info())
         sys.stderr.flush()

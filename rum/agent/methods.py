@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import sys
 from dataclasses import asdict
 from typing import Callable
 
@@ -52,7 +52,7 @@ def status(daemon: Daemon, connection: Connection, _params: Message) -> None:
     connection.result(
         {
             "agent_version": daemon.version,
-            "python": platform.python_version(),
+            "python": sys.version.split()[0],
             "boot_id": daemon.boot_id,
             "vm_id": daemon.settings.vm_id,
             "uptime_s": daemon.settings.uptime_s(),

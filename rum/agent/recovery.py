@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import sys
 from dataclasses import asdict
 
@@ -35,7 +34,7 @@ def new_run_id(settings: Settings) -> str:
     """Sorts after every other; the random part tells two VMs' runs apart in the host's copies."""
     ids = run_ids(settings)
     number = int(ids[-1].split("-")[0]) + 1 if ids else 1
-    return f"{number:06d}-{secrets.token_hex(3)}"
+    return f"{number:06d}-{os.urandom(3).hex()}"
 
 
 def prune_runs(settings: Settings, *, keep: int = RECORDS_KEPT) -> None:

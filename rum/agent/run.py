@@ -17,6 +17,7 @@ from rum.agent.plan import Plan, changed_scripts
 from rum.agent.process import Ending, Process
 from rum.agent.pump import Pump, open_fifo
 from rum.agent.record import Record
+from rum.agent.script_file import script_argv
 from rum.agent.settings import Settings
 from rum.agent.spawn import NOT_EXECUTABLE, NOT_FOUND, Command, StartError, spawn
 from rum.agent.waits import Wait
@@ -174,15 +175,13 @@ class Run:
             path = self._guest.cache.content_path(script)
         except OSError as exc:
             raise StartError(NOT_FOUND, f"cannot start: {exc}") from exc
-        with open(path, "rb") as file:
-            direct = file.read(2) == b"#!"
         environment = {
             "RUM_SCRIPT": script.name,
             "RUM_RUN_ON": script.run_on.value,
             "RUM_FIRST_BOOT": "1" if self._first_boot else "0",
             **script.env,
         }
-        return Command([path] if direct else ["sh", path], environment)
+        return Command(script_argv(path), environment)
 
     def _open_stream(self, label: str, kind: Kind) -> tuple[Pump, int]:
         directory = self._guest.settings.fifo_dir

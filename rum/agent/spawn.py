@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Callable
 
+from rum.agent import descriptors
+
 BASE_ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -48,10 +50,10 @@ class Command:
     terminal: bool = False
 
 
-def spawn(command: Command, descriptors: tuple[int, int, int], enter: Callable[[], None]) -> subprocess.Popen[bytes]:
+def spawn(command: Command, standard: tuple[int, int, int], enter: Callable[[], None]) -> subprocess.Popen[bytes]:
     """Start the command with these standard descriptors; `enter` runs in the child first. Raises StartError."""
     account = find_account(command.user)
-    stdin, stdout, stderr = descriptors
+    stdin, stdout, stderr = standard
 
     def in_child() -> None:
         enter()
@@ -84,7 +86,8 @@ def spawn(command: Command, descriptors: tuple[int, int, int], enter: Callable[[
 
 
 def become_ordinary() -> None:
-    """In the child: shed what protects the agent, its signals and its place at the end of the OOM killer's list."""
+    """In the child: shed what is the agent's: its limit, its signals, its place at the end of the OOM killer's list."""
+    descriptors.restore_limit()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -129,24 +132,27 @@ def explain(command: Command, error: OSError) -> StartError:
         return StartError(NOT_EXECUTABLE, f"cannot start {program}: there is no directory {command.cwd}")
     if not isinstance(error, FileNotFoundError):
         return StartError(NOT_EXECUTABLE, f"cannot start {program}: {error.strerror}")
-    interpreter = read_shebang(program)
-    if interpreter is None:
+    path = os.path.join(command.cwd, program)
+    if "/" not in program or not os.path.exists(path):
         return StartError(NOT_FOUND, f"cannot start {program}: no such file")
-    if interpreter.endswith("\r"):
-        return StartError(
-            NOT_FOUND,
-            f"cannot start: the first line names the interpreter {interpreter[:-1]} and ends in a carriage return; "
-            "save the script with LF line ends instead of CRLF",
-        )
+    interpreter = read_interpreter(path)
+    if interpreter is None:
+        # execve(2): its ELF interpreter is missing, as for a program of another architecture or C library.
+        return StartError(NOT_FOUND, f"cannot start {program}: the guest has not the loader that it is linked for")
     return StartError(NOT_FOUND, f"cannot start: the interpreter {interpreter} is not in the guest")
 
 
-def read_shebang(path: str) -> str | None:
+def read_first_line(path: str) -> bytes:
+    """The file's first line, as far as the kernel looks for an interpreter in it. Raises OSError."""
+    with open(path, "rb") as file:
+        return file.read(256).split(b"\n", 1)[0]
+
+
+def read_interpreter(path: str) -> str | None:
     """The interpreter that the file's first line names, None where it names none."""
     try:
-        with open(path, "rb") as file:
-            first = file.read(256).split(b"\n", 1)[0]
+        line = read_first_line(path)
     except OSError:
         return None
-    words = first[2:].strip(b" \t").split(b" ")
-    return words[0].decode("utf-8", "replace") if first.startswith(b"#!") and words[0] else None
+    words = line[2:].replace(b"\t", b" ").split()
+    return words[0].decode("utf-8", "replace") if line.startswith(b"#!") and words else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
+import os
 
 from rum.protocol.errors import HandshakeError, LocalProtocolError
 from rum.protocol.limits import KEY_SIZE, NONCE_SIZE
@@ -38,7 +38,7 @@ class AgentHandshake:
 
     def __init__(self, key: bytes, nonce: bytes | None = None) -> None:
         self._key = check_key(key)
-        self._nonce = nonce or secrets.token_bytes(NONCE_SIZE)
+        self._nonce = nonce or os.urandom(NONCE_SIZE)
         self._answer = b""
         self.greeting = MAGIC + self._nonce
 
@@ -63,7 +63,7 @@ class HostHandshake:
 
     def __init__(self, key: bytes, nonce: bytes | None = None) -> None:
         self._key = check_key(key)
-        self._nonce = nonce or secrets.token_bytes(NONCE_SIZE)
+        self._nonce = nonce or os.urandom(NONCE_SIZE)
         self._received = b""
         self.done = False
 

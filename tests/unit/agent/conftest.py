@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rum.host.bundle import build_agent_zipapp
 from tests.unit.agent.harness import Agent, adopt_orphans
 
 
@@ -39,6 +40,17 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """One agent for all tests of a module that leave it as it was."""
     with agent_in(tmp_path_factory.mktemp("resident")) as agent:
         yield agent.start()
+
+
+@pytest.fixture
+def shipped(guest: Agent, tmp_path: Path) -> Agent:
+    """The agent as one file, run by an isolated interpreter as in a guest; not started yet."""
+    zipapp = tmp_path / "rum-agent"
+    zipapp.write_bytes(build_agent_zipapp())
+    guest.program = ["-I", "-S", str(zipapp)]
+    # Anything to begin with would keep it from being run as a file.
+    guest.setup = ""
+    return guest
 
 
 @pytest.fixture

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +53,8 @@ class TestEnd:
         [
             (["/no/such"], {}, 127, b"cannot start /no/such: no such file"),
             (["no-such"], {}, 127, b"cannot start no-such: no such file"),
+            (["./ls"], {"cwd": "/bin"}, 0, b""),
+            (["./no-such"], {"cwd": "/bin"}, 127, b"cannot start ./no-such: no such file"),
             (["/etc/passwd"], {}, 126, b"Permission denied"),
             (["true"], {"cwd": "/no/such"}, 126, b"there is no directory /no/such"),
             (["true"], {"user": "no-such"}, 126, b"there is no user 'no-such'"),
@@ -62,6 +67,21 @@ class TestEnd:
         _, stderr, end = run(agent, *argv, **params)
         assert end == ended(code)
         assert reason in stderr
+
+    def test_a_missing_interpreter_is_not_a_missing_file(self, agent: Agent) -> None:
+        named, linked = agent.root / "named", agent.root / "linked"
+        named.write_text("#!/no/such/shell -e\n", encoding="ascii")
+        loader = re.compile(rb"/lib[^\0]*/ld-[^\0]*")
+        linked.write_bytes(loader.sub(lambda found: b"x" * len(found[0]), Path("/bin/true").read_bytes(), count=1))
+        for file, reason in ((named, b"the interpreter /no/such/shell is not in"), (linked, b"has not the loader")):
+            file.chmod(0o755)
+            _, stderr, end = run(agent, str(file))
+            assert end == ended(127)
+            assert reason in stderr
+            assert run(agent, f"./{file.name}", cwd=str(agent.root))[1:] == (
+                stderr.replace(b"%b/" % os.fsencode(agent.root), b"./"),
+                end,
+            )
 
     def test_starting_in_vain_costs_nothing(self, agent: Agent) -> None:
         for params in ({}, {"stdin": True}, {"tty": {"rows": 1, "cols": 1}}, {"user": "no-such"}):
@@ -102,6 +122,18 @@ class TestGiven:
         command = ["sh", "-c", "pwd; umask"]
         assert run(agent, *command)[0] == b"/\n0022\n"
         assert run(agent, *command, cwd="/usr")[0] == b"/usr\n0022\n"
+
+    def test_its_directory_may_be_removed(self, agent: Agent) -> None:
+        here = agent.root / "here"
+        here.mkdir()
+        script = "echo begun; read go; ls -A .; echo alive"
+        client = begin(agent, "sh", "-c", script, cwd=str(here), stdin=True)
+        client.wait_for_output(b"begun\n")
+        here.rmdir()
+        client.send(Kind.STDIN, b"go\n")
+        answer = client.finish()
+        assert (answer.stdout, answer.end["exit_code"]) == (b"begun\nalive\n", 0)
+        assert run(agent, "true", cwd=str(here))[2] == ended(126)
 
     def test_arguments_are_passed_on_as_they_are(self, agent: Agent) -> None:
         arguments = ["", " a b ", "$HOME", "ü", "\n", "-n"]
@@ -239,6 +271,19 @@ class TestSlowReader:
             client.wait_for_output(b"\0")
             agent.status()
             assert len(client.finish().stdout) == 900_004
+
+    def test_the_end_waits_for_its_reader_too(self, guest: Agent) -> None:
+        """The ack is due some time after the client has been able to read the result, not after it was written."""
+        guest.limits = {"ACK_TIMEOUT_S": 0.3}
+        guest.start()
+        # Whatever the socket holds, one of these sizes leaves the result waiting in the agent.
+        sizes = range(0, 400_000, 20_000)
+        clients = [begin(guest, "head", "-c", str(size), "/dev/zero") for size in sizes]
+        until = time.monotonic() + 2.0
+        wait_until(lambda: time.monotonic() > until, "an ack would have been due")
+        for size, client in zip(sizes, clients, strict=True):
+            answer = client.finish()
+            assert (len(answer.stdout), answer.end["exit_code"]) == (size, 0)
 
 
 class TestTerminal:

@@ -94,6 +94,24 @@ def test_a_full_disk(full_disk: Agent) -> None:
     subset(agent.provision(system("true", "a")).end, success=True, system_provisioned=True)
 
 
+def test_what_passes_on_a_full_disk_is_no_success(full_disk: Agent) -> None:
+    """Everything ran and every script passed; but nobody could rely on it after a power cut, and the result says so."""
+    agent = full_disk
+    filler = agent.state_dir / "filler"
+    scripts = [system(f"head -c 2000000 /dev/zero >{filler}; head -c 2000000 /dev/zero; echo done")]
+    answer = agent.provision(*scripts)
+    assert answer.of("script_exited")[0]["exit_code"] == 0
+    assert answer.stdout.endswith(b"done\n")
+    subset(answer.end, success=False, failed_script=None, ran=["system"], system_provisioned=False)
+    warnings = answer.of("warning")
+    assert {warning["code"] for warning in warnings} == {"not-recorded"}
+    assert all("the guest could not record" in warning["message"] for warning in warnings)
+    assert not agent.sentinel.exists()
+    filler.unlink()
+    subset(agent.provision(system("true")).end, success=True, system_provisioned=True)
+    assert agent.sentinel.exists()
+
+
 def test_a_disk_that_is_full_from_the_start_of_a_boot(full_disk: Agent) -> None:
     agent = full_disk
     agent.may_complain = True

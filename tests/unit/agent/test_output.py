@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from itertools import pairwise
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from rum.protocol import Kind, split_output
 from rum.protocol.limits import OUTPUT_CHUNK, RECORD_MAX, RECORD_TAIL
 from tests.unit.agent.harness import Agent, Answer, boot, frames_of, subset, system
+from tests.unit.agent.tally import count_to, read_to_end, tally_of
 
 MIB = 1024 * 1024
 
@@ -88,8 +89,12 @@ def test_no_frame_is_larger_than_one_send(agent: Agent) -> None:
     assert max(len(got.frame.payload) for got in answer.frames) <= OUTPUT_CHUNK + 8
 
 
-def test_binary_output_is_exact(agent: Agent) -> None:
-    data = bytes(range(256)) * 4000
+@pytest.mark.parametrize(
+    "data",
+    [bytes(range(256)) * 4000, bytes(1_000_000), os.urandom(1_000_000), b"\xff\xfe\xc3(\xed\xa0\x80\xf4\x90" * 50_000],
+    ids=["every-byte", "nuls", "random", "invalid-utf-8"],
+)
+def test_binary_output_is_exact(agent: Agent, data: bytes) -> None:
     (agent.root / "data").write_bytes(data)
     answer = agent.provision(system(f"cat {agent.root}/data; cat {agent.root}/data >&2"))
     assert answer.stdout == data
@@ -132,31 +137,19 @@ def test_the_record_is_what_was_streamed(agent: Agent) -> None:
 
 class TestCap:
     def test_the_record_is_capped_and_the_end_is_kept(self, agent: Agent) -> None:
-        tail = b"".join(b"%07d\n" % number for number in range(10_000))
-        (agent.root / "tail").write_bytes(tail)
-        content = f"head -c {72 * MIB} /dev/zero; cat {agent.root}/tail; exit 3"
-        client = agent.connect().request("provision", scripts=[system("echo before", "a"), system(content, "b")])
-        digest, size = hashlib.sha256(), 0
-        truncated = None
-        kept = b""
-        while received := client.next():
-            if received.frame.kind is Kind.STDOUT:
-                data = split_output(received.frame.payload)[1]
-                size += len(data)
-                digest.update(data)
-                kept = (kept + data)[-RECORD_TAIL:]
-            elif received.message and received.message["type"] == "truncated":
-                truncated = received.message
-                before = size
-            elif received.message and received.message["type"] == "result":
-                subset(received.message, success=False, failed_script="b", exit_code=3)
-                break
-        client.close()
-        assert truncated is not None
+        """What came before the gap and after it is what was written there, byte for byte."""
+        output = count_to(10_000_000)
+        scripts = [system("echo before", "a"), system(f"{' '.join(output)}; exit 3", "b")]
+        got = read_to_end(agent.connect().request("provision", scripts=scripts))
+        subset(got.end, success=False, failed_script="b", exit_code=3)
+        (truncated,) = (message for message in got.messages if message["type"] == "truncated")
         subset(truncated, name="b")
-        assert kept == tail[-RECORD_TAIL:]
-        assert size - before == RECORD_TAIL
-        assert size + truncated["bytes"] == len(b"before\n") + 72 * MIB + len(tail)
+        written = tally_of(["sh", "-c", f"echo before; {' '.join(output)}"])
+        assert got.head
+        assert got.head.sha256 == tally_of(["sh", "-c", f"echo before; {' '.join(output)}"], got.head.size).sha256
+        assert got.tail == written.tail
+        assert got.size - got.head.size == RECORD_TAIL
+        assert got.size + truncated["bytes"] == written.size
         assert RECORD_MAX - MIB < agent.record_path(agent.runs[0]).stat().st_size < RECORD_MAX + MIB
         assert agent.memory_kib() < 30 * 1024
 

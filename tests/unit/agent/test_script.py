@@ -59,6 +59,26 @@ class TestGiven:
         assert named.startswith(b"/bin/bash /")
         assert named.split()[1].startswith(os.fsencode(agent.state_dir / "scripts"))
 
+    @pytest.mark.parametrize(
+        ("first", "content", "stdout"),
+        [
+            ("", "echo ${BASH_VERSION:-none}", b"none\n"),
+            ("#!/bin/bash\n", "[[ $BASH_VERSION ]] && echo bash", b"bash\n"),
+            ("#!/bin/bash -eu\n", "echo $-", b"ehuB\n"),
+            ("#!/usr/bin/env python3\n", "import sys\nprint(sys.argv[1:], __file__ == sys.argv[0])", b"[] True\n"),
+            ("#!  /bin/sh\n", "echo blanks", b"blanks\n"),
+            ("#!/bin/sh\n", "printf 'unix'\r\n", b"unix\r"),
+            ("", "printf dos\r\n", b"dos\r"),
+        ],
+        ids=["none", "bash", "bash-with-options", "env-python3", "blanks", "crlf-later", "crlf-without-shebang"],
+    )
+    def test_the_first_line_says_what_runs_it(self, agent: Agent, first: str, content: str, stdout: bytes) -> None:
+        answer = agent.provision(system(first + content))
+        assert (answer.stdout, answer.stderr, answer.end["success"]) == (stdout, b"", True)
+
+    def test_a_path_without_sh_does_not_keep_it_from_starting(self, agent: Agent) -> None:
+        assert agent.provision(system("echo $PATH", env={"PATH": "/no/such"})).stdout == b"/no/such\n"
+
     @pytest.mark.parametrize("content", ["", "\n", "# nothing\n", "#!/bin/sh"])
     def test_an_empty_script_passes(self, agent: Agent, content: str) -> None:
         subset(agent.provision(system(content)).end, success=True, ran=["system"])
@@ -66,6 +86,13 @@ class TestGiven:
     def test_a_script_of_one_mebibyte(self, agent: Agent) -> None:
         content = "# " + "x" * 1024 * 1024 + "\necho $(wc -c <$0)\n"
         assert int(agent.provision(system(content)).stdout) == len(content)
+
+    def test_its_directory_may_be_removed(self, agent: Agent) -> None:
+        (agent.root / "here").mkdir()
+        answer = agent.provision(system(f"cd {agent.root}/here && rmdir ../here && ls -A . && echo alive; sh -c pwd"))
+        assert answer.stdout.startswith(b"alive\n")
+        assert answer.of("script_exited")[0]["signal"] is None
+        assert agent.provision(boot("pwd")).stdout == b"/\n"
 
     def test_text_is_utf_8(self, agent: Agent) -> None:
         assert agent.provision(system("echo 'grüße 🍹'")).stdout.decode() == "grüße 🍹\n"
@@ -99,11 +126,33 @@ class TestEnd:
         [
             ("#!/no/such/shell\n", 127, b"the interpreter /no/such/shell is not in the guest"),
             ("#! /no/such/shell -e\n", 127, b"the interpreter /no/such/shell is not in the guest"),
+            ("#!/no/such/shell\t-e\n", 127, b"the interpreter /no/such/shell is not in the guest"),
             ("#!/bin/sh\r\necho\r\n", 127, b"the interpreter /bin/sh and ends in a carriage return"),
+            ("#!/bin/sh -e\r\necho\r\n", 127, b"the interpreter /bin/sh -e and ends in a carriage return"),
+            ("#!/usr/bin/env python3\r\n", 127, b"the interpreter /usr/bin/env python3 and ends in a carriage return"),
+            ("#!/usr/bin/env no-such-program\n", 127, b"no-such-program"),
+            ("\ufeff#!/bin/bash\necho\n", 126, b"begins with a byte order mark"),
+            ("\ufeffecho\n", 126, b"save it as UTF-8 without one"),
+            ("#!\necho\n", 126, b"the first line is #! and names no interpreter"),
+            ("#! \t", 126, b"the first line is #! and names no interpreter"),
             ("#!/etc/passwd\n", 126, b"Permission denied"),
             ("#!/etc\n", 126, b"Permission denied"),
         ],
-        ids=["missing", "missing-with-argument", "crlf", "not-executable", "directory"],
+        ids=[
+            "missing",
+            "missing-with-argument",
+            "missing-with-tab",
+            "crlf",
+            "crlf-after-option",
+            "crlf-after-env",
+            "missing-for-env",
+            "byte-order-mark",
+            "byte-order-mark-without-shebang",
+            "nothing-named",
+            "blanks-named",
+            "not-executable",
+            "directory",
+        ],
     )
     def test_what_cannot_start_says_why(self, agent: Agent, content: str, exit_code: int, reason: bytes) -> None:
         answer = agent.provision(system(content))
@@ -157,9 +206,16 @@ class TestBackground:
         assert is_running(pid)
 
     @pytest.mark.parametrize(
-        "start", ["setsid sleep 300 & echo $!", "nohup sleep 300 >/dev/null 2>&1 & echo $!"], ids=["setsid", "nohup"]
+        "start",
+        [
+            "sleep 300 & echo $!",
+            "setsid sleep 300 & echo $!",
+            "(setsid sh -c 'echo $$; exec sleep 300' &)",
+            "nohup sleep 300 >/dev/null 2>&1 & echo $!",
+        ],
+        ids=["stays", "setsid", "setsid-in-a-subshell", "nohup"],
     )
-    def test_it_may_leave_the_session(self, agent: Agent, start: str) -> None:
+    def test_it_lives_on_whatever_it_does_to_its_session(self, agent: Agent, start: str) -> None:
         answer = agent.provision(system(start))
         assert answer.end["success"]
         pid = agent.outlives(int(answer.stdout))

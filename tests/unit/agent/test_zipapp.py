@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from rum.host.bundle import build_agent_zipapp
 from tests.unit.agent.harness import Agent, boot, system
 
 
-def test_it_serves_from_the_zipapp_alone(guest: Agent, tmp_path: Path) -> None:
-    zipapp = tmp_path / "rum-agent"
-    zipapp.write_bytes(build_agent_zipapp())
-    guest.program = ["-I", "-S", str(zipapp)]
-    guest.start()
+def test_it_serves_from_the_zipapp_alone(shipped: Agent) -> None:
+    guest = shipped.start()
+    assert os.fsencode(shipped.program[-1]) in Path(f"/proc/{guest.pid}/cmdline").read_bytes().split(b"\0")
     assert guest.status()["system_provisioned"] is False
     answer = guest.provision(system("echo one"), boot("echo two"))
     assert (answer.end["success"], answer.stdout) == (True, b"one\ntwo\n")
+
+
+def test_the_directory_it_was_started_in_may_be_removed(shipped: Agent, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    shipped.before_start = lambda: os.chdir(here)
+    shipped.start()
+    here.rmdir()
+    assert shipped.provision(system("pwd"), boot("pwd")).stdout == b"/\n/\n"
+    assert shipped.call("exec", argv=["pwd"]).stdout == b"/\n"
+    assert shipped.call("exec", argv=["pwd"], cwd="/usr").stdout == b"/usr\n"
