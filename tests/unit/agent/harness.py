@@ -259,7 +259,7 @@ class Agent:
         self.socket_path = os.path.join(socket_dir, "s")
         self.stderr_file = root / "stderr"
         self.limits: dict[str, float] = {}
-        self.environment = {"PATH": os.environ["PATH"]}
+        self.environment: dict[str, str] = {}
         self.setup = 'from rum.agent import disk_sync; disk_sync.COMMAND = ["true"]'
         """Statements that the agent's process begins with: the disks of this machine are not its guest's to sync."""
         self.program = ["-S", "-W", "error", "-m", "rum.agent"]
@@ -320,7 +320,7 @@ class Agent:
             self._process = subprocess.Popen(
                 [PYTHON, *program, *arguments, "--vm-id", VM_ID],
                 cwd=CHECKOUT,
-                env=self.environment,
+                env={"PATH": os.environ["PATH"], **self.environment},
                 stdin=stdin,
                 stderr=stderr,
                 preexec_fn=self.before_start,

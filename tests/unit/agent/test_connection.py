@@ -32,7 +32,7 @@ class TestGettingIn:
     def test_the_welcome(self, resident: Agent) -> None:
         with resident.connect() as client:
             subset(client.welcome, type="welcome", protocol=1, boot_id="boot-1", vm_id=VM_ID)
-            assert set(client.welcome) == {"type", "protocol", "agent_version", "boot_id", "vm_id"}
+            assert set(client.welcome) == {"type", "protocol", "agent_version", "boot_id", "vm_id", "build"}
 
     def test_another_key_is_closed_without_a_word(self, resident: Agent) -> None:
         with pytest.raises(ConnectionAbortedError):

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -67,13 +66,10 @@ class TestNotify:
 
 
 class TestBuild:
-    def test_the_zipapp_tells_its_hash(self, guest: Agent, tmp_path: Path) -> None:
-        zipapp = tmp_path / "rum-agent"
-        zipapp.write_bytes(build_agent_zipapp())
-        guest.program = ["-I", "-S", str(zipapp)]
-        guest.start()
-        with guest.connect() as client:
-            assert client.welcome["build"] == hashlib.sha256(zipapp.read_bytes()).hexdigest()
+    def test_the_zipapp_tells_its_hash(self, shipped: Agent) -> None:
+        shipped.start()
+        with shipped.connect() as client:
+            assert client.welcome["build"] == hashlib.sha256(build_agent_zipapp()).hexdigest()
 
     def test_sources_have_none(self, agent: Agent) -> None:
         with agent.connect() as client:
