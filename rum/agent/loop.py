@@ -16,6 +16,9 @@ import time
 import traceback
 from typing import Callable
 
+SLEEP_MAX_S = 3600.0
+"""epoll_wait(2) counts milliseconds in an int, which ends after 24 days; a script's limit may be years."""
+
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
@@ -98,7 +101,7 @@ class Loop:
     def _next_due(self) -> float | None:
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        return min(SLEEP_MAX_S, max(0.0, self._timers[0][0] - time.monotonic())) if self._timers else None
 
     def _run_timers(self) -> None:
         now = time.monotonic()
