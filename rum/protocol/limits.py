@@ -39,7 +39,7 @@ SKELETON_MAX = 1024 * 1024
 """What a large message may have beside its long strings: a thousand scripts with short texts."""
 
 STRUCTURE_MAX = 50_000
-"""Elements of a large message: each takes some hundred bytes once parsed. A thousand scripts have 20 000 in `status`."""
+"""Elements of a large message: each takes some hundred bytes once parsed. A thousand scripts make 20 000 of them."""
 
 NESTING_MAX = 64
 """Arrays and objects within each other: no message needs ten, and what walks one must not run out of stack."""
