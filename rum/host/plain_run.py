@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from rum.host.checked import SENTENCE_MAX
 from rum.host.outcome import how_it_ended, seconds
 from rum.host.text import LineAssembler
 from rum.protocol import LogEvent, ProvisionResult
@@ -81,7 +82,7 @@ class PlainRun:
         self._write(f"waiting for {WAITS.get(target, target)}")
 
     def _warning(self, message: Mapping[str, object]) -> None:
-        self._write(f"warning: {message.get('message')}")
+        self._write(f"warning: {str(message.get('message'))[:SENTENCE_MAX]}")
 
     def _truncated(self, message: Mapping[str, object]) -> None:
         name = str(message.get("name"))

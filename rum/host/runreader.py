@@ -100,9 +100,10 @@ class RunReader:
 
     def _read(self, view: RunView, connection: AgentConnection, method: str, params: Message) -> RunView:
         follow = params.get("follow", True)
+        deadline = None if follow else Deadline(SNAPSHOT_PATIENCE_S)
         offsets = collections.deque([view.offset], FRUITLESS_MAX + 1)
         try:
-            while not self._read_once(view, connection, method, params):
+            while not self._read_once(view, connection, method, params, deadline):
                 offsets.append(view.offset)
                 if offsets.count(view.offset) > FRUITLESS_MAX:
                     raise GuestError(
@@ -115,14 +116,16 @@ class RunReader:
             raise
         return view
 
-    def _read_once(self, view: RunView, connection: AgentConnection, method: str, params: Message) -> bool:
+    def _read_once(
+        self, view: RunView, connection: AgentConnection, method: str, params: Message, deadline: Deadline | None
+    ) -> bool:
         """Whether the answer came to its end; after False an `attach` goes on where this one has stopped."""
         try:
             connection.send_request(method, params)
-            self._take_all(view, connection, None if params.get("follow", True) else Deadline(SNAPSHOT_PATIENCE_S))
+            self._take_all(view, connection, deadline)
         except LostError as exc:
             self._lost.append(connection)
-            if view.run_id is None:
+            if view.run_id is None or (deadline is not None and deadline.expired):
                 raise
             self._on_loss(view, exc)
             return False

@@ -23,8 +23,7 @@ def command(guest: LocalGuest | None, *arguments: str) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "LIBVIRT_DEFAULT_URI": "test:///default"}
     if guest is None:
         return {"args": [sys.executable, "-m", "rum.host", *arguments], "env": environment}
-    about = {"directory": str(guest.directory), "key": guest.the_key.hex(), "vm_id": guest.the_vm_id}
-    environment["RUM_TEST_GUEST"] = json.dumps({**about, "running": guest.running})
+    environment["RUM_TEST_GUEST"] = guest.described()
     program = str(Path(__file__).with_name("cli_with_agent.py"))
     return {"args": [sys.executable, program, *arguments], "env": environment, "cwd": guest.config.path.parent}
 

@@ -134,6 +134,33 @@ def test_silence_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
         authenticated(connection).call("x")
 
 
+def test_heartbeats_are_no_answer_to_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CALL_PATIENCE_S", 0.3)
+    heartbeat = encode_message({"type": "heartbeat"})
+
+    def beating(sock: socket.socket) -> None:
+        greet(sock)
+        while True:
+            sock.sendall(heartbeat)
+
+    with connected(beating) as connection, pytest.raises(LostError, match="has not answered within 0 s"):
+        authenticated(connection).call("x")
+
+
+def test_a_peer_that_never_reads_the_request_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PEER_LOST_S", 0.3)
+    sent = threading.Event()
+
+    def deaf(sock: socket.socket) -> None:
+        greet(sock)
+        assert sent.wait(20)
+
+    with connected(deaf) as connection:
+        with pytest.raises(LostError, match="takes no data"):
+            authenticated(connection).send_request("x", {"text": "x" * 8_000_000})
+        sent.set()
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
