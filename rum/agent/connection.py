@@ -240,7 +240,7 @@ class Connection:
 
     def _end_with(self, message: Message) -> None:
         self._send(self._conversation.send_message(message))
-        self._allow(ACK_TIMEOUT_S)
+        self._await_ack()
 
     def _send(self, data: bytes) -> None:
         self._out += data
@@ -283,7 +283,7 @@ class Connection:
             self._conversation.relayed_result()
         else:
             self._out += self._conversation.send_message({"type": "result", **self._after_follow})
-        self._allow(ACK_TIMEOUT_S)
+        self._await_ack()
 
     def _update_watch(self) -> None:
         if self.closed:
@@ -296,6 +296,17 @@ class Connection:
         if self._deadline:
             self._deadline.cancel()
         self._deadline = None if seconds is None else self._loop.call_later(seconds, self.close)
+
+    def _await_ack(self) -> None:
+        self._allow(None)
+        self._deadline = self._loop.call_later(ACK_TIMEOUT_S, self._unacknowledged)
+
+    def _unacknowledged(self) -> None:
+        """A client that still takes what comes before the result cannot have acknowledged it; `_beat` ends a stall."""
+        if self._out or time.monotonic() - self._last_sent < ACK_TIMEOUT_S:
+            self._await_ack()
+        else:
+            self.close()
 
     def _beat(self) -> None:
         """Called while a request is open: speak after five seconds of silence, drop a client that is stalled."""
