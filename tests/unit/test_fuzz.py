@@ -39,7 +39,7 @@ def test_the_seeds(name: str) -> None:
 def test_random_and_mutated_streams(name: str) -> None:
     module = target(name)
 
-    @settings(max_examples=200)
+    @settings(max_examples=100)
     @given(mutated(module.SEEDS) | st.binary(max_size=200))
     def holds(data: bytes) -> None:
         module.check(data)

@@ -18,7 +18,7 @@ from rum.host.connect import NotReadyError
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
 from rum.host.transport import UnixEndpoint, VsockEndpoint
-from rum.protocol import AgentHandshake, Kind, encode_frame, encode_message, encode_output
+from rum.protocol import AgentHandshake, HostHandshake, Kind, encode_frame, encode_message, encode_output
 from rum.protocol.messages import welcome
 from tests.unit.host.local_guest import LocalGuest, local_guest
 
@@ -220,6 +220,65 @@ def test_an_impostor_without_the_key_is_not_spoken_to() -> None:
     with connected(impostor) as connection:
         with pytest.raises(WrongKeyError, match="proof is wrong"):
             authenticated(connection)
+        connection.close()
+
+
+def handshake_of(sock: socket.socket) -> bytes:
+    """Everything an honest agent says in a handshake, said to this client."""
+    handshake = AgentHandshake(KEY, bytes(range(32)))
+    sock.sendall(handshake.greeting)
+    return handshake.greeting + (handshake.receive(receive(sock, handshake.missing)) or b"")
+
+
+@pytest.mark.parametrize("length", range(68))
+def test_a_handshake_that_is_cut_off_anywhere_lets_nobody_in(length: int) -> None:
+    def cutting(sock: socket.socket) -> None:
+        handshake = AgentHandshake(KEY)
+        sock.sendall(handshake.greeting[:length])
+        if length >= 36:
+            proof = handshake.receive(receive(sock, handshake.missing)) or b""
+            sock.sendall(proof[: length - 36])
+
+    with connected(cutting) as connection, pytest.raises((NotReadyError, WrongKeyError)):
+        authenticated(connection)
+
+
+def test_an_overheard_agent_cannot_be_played_again() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(HostHandshake(KEY, bytes(32)).receive(AgentHandshake(KEY, bytes(range(32))).greeting))
+        overheard = handshake_of(theirs)
+
+    def replaying(sock: socket.socket) -> None:
+        sock.sendall(overheard[:36])
+        receive(sock, 64)
+        sock.sendall(overheard[36:])
+
+    with connected(replaying) as connection, pytest.raises(WrongKeyError, match="proof is wrong"):
+        authenticated(connection)
+
+
+@pytest.mark.parametrize("part", [slice(32, 64), slice(0, 32)], ids=["proof", "nonce"])
+def test_the_hosts_own_words_prove_nothing_to_it(part: slice) -> None:
+    def reflecting(sock: socket.socket) -> None:
+        sock.sendall(b"RUM1" + bytes(32))
+        sock.sendall(receive(sock, 64)[part])
+
+    with connected(reflecting) as connection, pytest.raises(WrongKeyError, match="proof is wrong"):
+        authenticated(connection)
+
+
+def test_a_byte_now_and_then_buys_an_agent_no_time() -> None:
+    def dripping(sock: socket.socket) -> None:
+        handshake = AgentHandshake(KEY)
+        pace = threading.Event()
+        for number in handshake.greeting:
+            sock.sendall(bytes([number]))
+            pace.wait(0.05)
+
+    with connected(dripping) as connection:
+        with pytest.raises(NotReadyError, match="does not speak"):
+            connection.authenticate(KEY, VM_ID, Deadline(0.3))
         connection.close()
 
 
