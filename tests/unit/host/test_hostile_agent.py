@@ -432,11 +432,11 @@ class TestNoHang:
             self.require_end(rum_cli(guest, "up"), "later (busy)")
 
     def test_a_run_that_grows_without_end(self, tmp_path: Path, rum_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(runview, "RUN_MAX", 3_000_000)
+        monkeypatch.setattr(runview, "RUN_MAX", 300_000)
         for flood in (output(b"x" * 60_000), encode_message(SCRIPT_STARTED), encode_message({"type": "x"})):
             plays: dict[str, Play] = {"provision": endless_run(flood)}
             with hostile_guest(tmp_path, plays) as (guest, _):
-                self.require_end(rum_cli(guest, "-q", "up"), "a run of more than 3000000 bytes")
+                self.require_end(rum_cli(guest, "-q", "up"), "a run of more than 300000 bytes")
 
     def test_a_second_run_within_the_first(self, tmp_path: Path, rum_cli: Cli) -> None:
         with hostile_guest(tmp_path, {"provision": run({**STARTED, "run_id": "other"})}) as (guest, _):
@@ -483,14 +483,22 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "no-newline": lambda: output(b"x" * (CHUNK_MAX - 8)) * 300,
     "returns": lambda: output(b"x\r" * 30_000) * 300,
     "half-characters": lambda: output(b"\xf0\x9f\x98" * 20_000) * 300,
-    "empty-output": lambda: output(b"") * 100_000,
-    "scripts": lambda: encode_message(SCRIPT_STARTED) * 20_000,
-    "scripts-with-output": lambda: (encode_message(SCRIPT_STARTED) + output(b"\xf0\x9f")) * 15_000,
+    "empty-output": lambda: output(b"") * 20_000,
+    "scripts": lambda: encode_message(SCRIPT_STARTED) * 5_000,
+    "scripts-with-output": lambda: (encode_message(SCRIPT_STARTED) + output(b"\xf0\x9f")) * 4_000,
     "unknown-events": lambda: encode_message({"type": "x" * 1000}) * 15_000,
 }
 
 PEAK_MAX_KIB = 160 * 1024
 """Of a process that starts at some 45 MiB: the largest message, decoded as four-byte characters, and its copies."""
+
+STREAM_PEAK_MAX_KIB = 64 * 1024
+"""Where there is no large message: what passes by is not kept."""
+
+
+def peak_max_kib(about: str) -> int:
+    streams = {"no-newline", "returns", "half-characters", "empty-output", "unknown-events"}
+    return STREAM_PEAK_MAX_KIB if about in streams or about.startswith("scripts") else PEAK_MAX_KIB
 
 
 def peak_of(guest: LocalGuest, *arguments: str) -> tuple[int, int]:
@@ -498,7 +506,7 @@ def peak_of(guest: LocalGuest, *arguments: str) -> tuple[int, int]:
     settings = command(guest, *arguments)
     peak = guest.directory / "peak"
     settings["env"]["RUM_TEST_PEAK"] = str(peak)
-    done = subprocess.run(**settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=60)
+    done = subprocess.run(**settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=110)
     return done.returncode, int(peak.read_text(encoding="ascii"))
 
 
@@ -508,7 +516,7 @@ def test_memory_is_bounded_whatever_comes(tmp_path: Path, about: str) -> None:
     with hostile_guest(tmp_path, {"provision": run(LARGE[about]() * 2)}) as (guest, _):
         status, peak = peak_of(guest, *arguments)
     assert status in (0, 4)
-    assert peak < PEAK_MAX_KIB
+    assert peak < peak_max_kib(about)
 
 
 @pytest.mark.parametrize("about", ["scripts-with-output", "unknown-events", "wide-string"])
@@ -517,7 +525,7 @@ def test_memory_is_bounded_when_a_run_is_read_again(tmp_path: Path, about: str, 
     with hostile_guest(tmp_path, {"attach": run(LARGE[about]() * 2)}) as (guest, _):
         status, peak = peak_of(guest, arguments)
     assert status in (0, 4)
-    assert peak < PEAK_MAX_KIB
+    assert peak < peak_max_kib(about)
 
 
 def test_two_interrupts_leave_an_agent_that_ignores_both(tmp_path: Path) -> None:

@@ -148,6 +148,16 @@ def test_json_keeps_events_and_joins_characters() -> None:
     assert lines[-1] == {"type": "done", "command": "up", "ok": True, "exit": 0}
 
 
+def test_what_a_script_left_unfinished_is_not_kept_for_the_next() -> None:
+    out = io.StringIO()
+    renderer = JsonRenderer(out, io.StringIO(), Verbosity.NORMAL)
+    for number in range(100):
+        renderer.emit(RunEvent({"type": "script_started", "name": f"s{number}"}))
+        renderer.emit(LogEvent(f"s{number}", "stdout", 1, b"\xc3"))
+    assert len(renderer._decoders) == len(renderer._last) == 1
+    assert out.getvalue().count("\\ufffd") == 99
+
+
 def test_json_ends_with_the_error_and_every_problem() -> None:
     error = ConfigError("2 problems", hint="mend it", problems=["a", "b"])
     [done] = as_json([], Ending.of_error("up", error))
