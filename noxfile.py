@@ -53,6 +53,13 @@ def endurance(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz every decoder of both sides, guided by coverage: `-- SECONDS [TARGET...]`, 60 seconds each by default."""
+    session.install("-e", ".[test,fuzz]")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
 def e2e(session: nox.Session) -> None:
     """Boot real cloud images and drive the installed `rum`, as an ordinary user; `-- --image NAME` takes another."""
     if os.geteuid() == 0:

@@ -41,7 +41,9 @@ def newer(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
     shutil.copytree(Path(rum.__file__).parent, site / "rum")
     package = site / "rum/__init__.py"
     package.write_text(package.read_text().replace(f'"{rum.__version__}"', f'"{NEWER}"'))
-    return replace(project, program=(sys.executable, "-P", "-m", "rum.host"), env={**project.env, "PYTHONPATH": str(site)})
+    return replace(
+        project, program=(sys.executable, "-P", "-m", "rum.host"), env={**project.env, "PYTHONPATH": str(site)}
+    )
 
 
 @pytest.fixture(scope="module")

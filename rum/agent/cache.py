@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from rum.agent import durable
 from rum.agent.settings import Settings
+from rum.protocol.fields import describe, get_env, get_int, get_seconds, get_str
 from rum.protocol.limits import CHUNK_MAX
-from rum.protocol.scripts import After, ProvisionScript, RunOn, identity
+from rum.protocol.scripts import NAME, ORDER_MAX, After, ProvisionScript, RunOn, get_choice, identity
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,19 @@ class CachedScript:
         return {**vars(self), "run_on": self.run_on.value, "after": self.after.value}
 
     @staticmethod
-    def from_json(item: dict[str, Any]) -> CachedScript:
-        return CachedScript(**{**item, "run_on": RunOn(item["run_on"]), "after": After(item["after"])})
+    def from_json(item: object) -> CachedScript:
+        """Raises ValueError for what no agent has written."""
+        if not isinstance(item, dict):
+            raise ValueError(f"a cached script must be an object, not {describe(item)}")
+        return CachedScript(
+            name=get_str(item, "name", pattern=NAME),
+            order=get_int(item, "order", low=0, high=ORDER_MAX),
+            run_on=get_choice(RunOn, item, "run_on"),
+            content_sha256=get_str(item, "content_sha256", pattern=SHA256),
+            timeout_s=get_seconds(item, "timeout_s"),
+            env=get_env(item, "env"),
+            after=get_choice(After, item, "after"),
+        )
 
     @staticmethod
     def of(script: ProvisionScript) -> CachedScript:
@@ -112,7 +127,7 @@ class ScriptCache:
         try:
             with open(self._list_file, encoding="utf-8") as file:
                 return in_order(CachedScript.from_json(item) for item in json.load(file))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, RecursionError):
             # Absent, or written by something that is not this agent: either way there is nothing to run.
             return []
 

@@ -14,6 +14,8 @@ from rum.protocol.scripts import RunOn
 Outcome = dict[str, Any]
 """`run_id, boot_id, sha256, exit_code, signal, timed_out`: a script's `last` in `status`."""
 
+OUTCOME = ("run_id", "boot_id", "sha256", "exit_code", "signal", "timed_out")
+
 
 class Ledger:
     """Kept in /var/lib/rum/state.json and in the sentinel. Every method that changes it raises OSError."""
@@ -86,7 +88,7 @@ class Ledger:
         try:
             with open(self._file, encoding="utf-8") as file:
                 loaded = json.load(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return empty
         return {**empty, **loaded} if is_well_formed(loaded, empty) else empty
 
@@ -98,4 +100,12 @@ def is_well_formed(loaded: object, empty: dict[str, Any]) -> bool:
     tables = [key for key, value in empty.items() if isinstance(value, dict)]
     if not all(isinstance(loaded.get(key), dict) for key in tables):
         return False
-    return "boot_id" in loaded["boot"] and isinstance(loaded["boot"].get("passed"), dict)
+    passed = loaded["boot"].get("passed")
+    if "boot_id" not in loaded["boot"] or not isinstance(passed, dict):
+        return False
+    return all(isinstance(hashes, list) for hashes in passed.values()) and all(map(is_outcome, loaded["last"].values()))
+
+
+def is_outcome(value: object) -> bool:
+    """Whether this is how a script ended, as it goes into `status`."""
+    return isinstance(value, dict) and not any(isinstance(value.get(key, []), (dict, list)) for key in OUTCOME)

@@ -10,8 +10,8 @@ from typing import Callable
 from rum.agent.loop import READ, Loop
 from rum.protocol.limits import HOST_CID
 
-BACKLOG = 128
-"""More than UNAUTHENTICATED_MAX, so that a burst of clients waits instead of being refused."""
+BACKLOG = 512
+"""Far more than UNAUTHENTICATED_MAX, so that a burst of clients waits instead of being refused."""
 
 ACCEPT_AGAIN_S = 0.1
 """How long an agent that is out of descriptors leaves new clients waiting."""

@@ -15,6 +15,9 @@ import sys
 import time
 from typing import Callable
 
+SLEEP_MAX_S = 3600.0
+"""epoll_wait(2) counts milliseconds in an int, which ends after 24 days; a script's limit may be years."""
+
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
@@ -103,7 +106,7 @@ class Loop:
     def _next_due(self) -> float | None:
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        return min(SLEEP_MAX_S, max(0.0, self._timers[0][0] - time.monotonic())) if self._timers else None
 
     def _sweep(self) -> None:
         self._timers = [entry for entry in self._timers if not entry[2].cancelled]

@@ -14,8 +14,9 @@ from typing import Callable
 
 from rum.agent import durable
 from rum.protocol.errors import RemoteProtocolError
+from rum.protocol.fields import get_int, get_str, get_str_list
 from rum.protocol.frames import HEADER, Kind, check_header, encode_output
-from rum.protocol.limits import RECORD_MAX, RECORD_TAIL
+from rum.protocol.limits import RECORD_MAX, RECORD_TAIL, SCRIPTS_MAX
 from rum.protocol.messages import Message, encode_message, parse_message
 
 FILE_NAME = "record"
@@ -219,12 +220,15 @@ class Scan:
         self.ran: list[str] = []
 
     def take_message(self, offset: int, message: Message) -> None:
+        """Raises ValueError for a message that no agent has written."""
         kind = message["type"]
         if kind == "run_started":
+            get_str_list({"skipped": [], **message}, "skipped")
             self.started = message
         elif kind == "script_started":
+            get_int(message, "index", low=1, high=SCRIPTS_MAX)
+            self.ran.append(get_str(message, "name"))
             self.open_script = message
-            self.ran.append(message["name"])
         elif kind == "script_exited":
             self.open_script = None
         elif kind == "result":
@@ -251,7 +255,7 @@ def scan_record(read: Callable[[int, int], bytes], size: int) -> Scan:
                 break
             if kind is Kind.MESSAGE:
                 scan.take_message(scan.end, parse_message(read(scan.end + HEADER.size, length)))
-        except (RemoteProtocolError, KeyError):
+        except (RemoteProtocolError, ValueError):
             break
         scan.end = following
     return scan

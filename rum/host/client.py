@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from rum.host.checked import BrokenProtocolError, check_message, sentence
 from rum.host.connect import NotReadyError, open_stream
 from rum.host.deadlines import Check, Deadline, no_check, wait_readable, wait_writable
 from rum.host.errors import GuestError
@@ -32,6 +33,10 @@ RECEIVE_SIZE = 64 * 1024
 
 HANDSHAKE_PATIENCE_S = 15.0
 """Greeting, proofs and welcome; the agent's own limit is 5 s, an emulated guest may stall for as long again."""
+
+
+CALL_PATIENCE_S = 60.0
+"""For an answer that is its result alone. The agent has it at hand: heartbeats without an end are no answer."""
 
 
 class LostError(GuestError):
@@ -157,19 +162,23 @@ class AgentConnection:
         except OSError as exc:
             raise LostError(f"the connection to the agent was lost: {exc.strerror}") from exc
 
-    def events(self, check: Check = no_check) -> Iterator[Received]:
+    def events(self, check: Check = no_check, deadline: Deadline | None = None) -> Iterator[Received]:
         """Everything the agent sends up to its result, the result included, heartbeats not.
 
-        Raises LostError at an end before the result and after 15 s without a byte, AgentError for `error`, and
-        whatever `check` raises, which is called every half a second.
+        Without a deadline for the whole answer it may take as long as a script may. Raises LostError at an end before
+        the result, after 15 s without a byte and at the deadline, AgentError for `error`, and whatever `check` raises,
+        which is called every half a second.
         """
         while True:
             for received in self.received():
                 yield received
                 if is_result(received):
                     return
-            if not wait_readable(self._sock, Deadline(PEER_LOST_S), check):
+            silence = deadline.at_most(PEER_LOST_S) if deadline else Deadline(PEER_LOST_S)
+            if not wait_readable(self._sock, silence, check) and not (deadline and deadline.expired):
                 raise LostError(f"the agent has been silent for {PEER_LOST_S:.0f} s")
+            if deadline and deadline.expired:
+                raise LostError(f"the agent has not answered within {deadline.seconds:.0f} s")
             self.take(self.read_some())
 
     def take(self, data: bytes) -> None:
@@ -191,7 +200,7 @@ class AgentConnection:
         try:
             yield from self._conversation.received()
         except RemoteProtocolError as exc:
-            raise GuestError(f"the agent broke the protocol: {exc}") from exc
+            raise BrokenProtocolError(str(exc)) from exc
 
     def acknowledge(self) -> None:
         """Tell the agent that the result has arrived, and close. It is no loss if the agent is gone already."""
@@ -202,14 +211,19 @@ class AgentConnection:
         finally:
             self.close()
 
-    def call(self, method: str, params: Message | None = None) -> Message:
-        """A request whose answer is its result alone. Raises LostError, AgentError."""
+    def call(self, method: str, params: Message | None = None, deadline: Deadline | None = None) -> Message:
+        """A request whose answer is its result alone, within a minute unless a deadline is given.
+
+        Raises LostError, AgentError, BrokenProtocolError.
+        """
         with self:
             self.send_request(method, params or {})
-            for received in self.events():
+            for received in self.events(deadline=deadline or Deadline(CALL_PATIENCE_S)):
                 if is_result(received):
                     self.acknowledge()
-                    return received.message or {}
+                    result = received.message or {}
+                    check_message(method, result)
+                    return result
         raise LostError("the connection to the agent ended before the result")
 
 
@@ -219,17 +233,21 @@ def is_result(received: Received) -> bool:
 
 
 def agent_error(message: Message) -> AgentError:
-    """The error that an `error` message stands for."""
-    return AgentError(str(message.get("code", "internal")), str(message.get("message", "no reason given")))
+    """The error that an `error` message stands for. Raises BrokenProtocolError where it is malformed."""
+    check_message("error", message)
+    text = sentence(message, "message") if "message" in message else "no reason given"
+    return AgentError(str(message.get("code", "internal")), text)
 
 
 def check_welcome(welcome: Message, vm_id: str) -> None:
     """Raises GuestError unless the welcome is of this protocol and this VM."""
     if welcome.get("type") == "error":
         raise agent_error(welcome)
+    check_message("welcome", welcome)
     if welcome.get("protocol") != PROTOCOL_VERSION:
+        theirs = str(welcome.get("protocol"))[:20]
         raise GuestError(
-            f"the guest's agent speaks protocol {welcome.get('protocol')}, this rum speaks {PROTOCOL_VERSION}",
+            f"the guest's agent speaks protocol {theirs}, this rum speaks {PROTOCOL_VERSION}",
             hint="use the rum that created this VM, or `rum destroy` and `rum up` to create it anew",
         )
     if welcome.get("vm_id") != vm_id:

@@ -32,6 +32,9 @@ DIAGNOSES = (
 )
 """What to look for, the surest sign first, and what it means."""
 
+LINE_MAX = 500
+"""Characters of a line that are looked at: a search may try every place of a line against every other."""
+
 PANIC = "Kernel panic - not syncing"
 """After this nothing comes any more, although the domain goes on running."""
 
@@ -50,7 +53,7 @@ def read_console(log: Path, offset: int = 0) -> list[str]:
             data = file.read(READ_MAX)
     except OSError:
         return []
-    lines = (clean(line) for line in re.split(r"[\r\n]+", data.decode("utf-8", "replace")))
+    lines = (clean(line)[:LINE_MAX] for line in re.split(r"[\r\n]+", data.decode("utf-8", "replace")))
     return [line for line in lines if line.strip()]
 
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rum.host.checked import BrokenProtocolError, check_message
 from rum.host.client import AgentConnection, LostError, is_result
-from rum.host.errors import GuestError
 from rum.host.events import Emit
 from rum.host.lifecycle import require_running
 from rum.host.machine import Machine
@@ -148,7 +148,8 @@ def emitting(emit: Emit) -> Output:
 
 
 def exit_status(result: Message) -> int:
-    """The status of a shell for such an end. Raises GuestError for a malformed result."""
+    """The status of a shell for such an end. Raises BrokenProtocolError for a malformed result."""
+    check_message("exec", result)
     if result.get("timed_out"):
         return EXIT_TIMED_OUT
     number, code = result.get("signal"), result.get("exit_code")
@@ -156,4 +157,4 @@ def exit_status(result: Message) -> int:
         return EXIT_SIGNAL_BASE + number
     if isinstance(code, int):
         return code
-    raise GuestError("the agent broke the protocol: the command's result has neither exit code nor signal")
+    raise BrokenProtocolError("the command's result has neither exit code nor signal")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rum.host.checked import BrokenProtocolError
 from rum.host.client import open_agent
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError
@@ -36,7 +37,10 @@ def destroy(machine: Machine) -> Outcome:
 
 
 def status(machine: Machine) -> Message:
-    """What `rum status -o json` prints. Raises HostError; an agent that does not answer is a finding, no error."""
+    """What `rum status -o json` prints. An agent that does not answer is a finding, no error.
+
+    Raises HostError, BrokenProtocolError.
+    """
     answer = agent_status(machine) if machine.is_running() else None
     latest = last_run(machine, ask_agent=answer is not None)
     started = machine.last_start()
@@ -54,11 +58,13 @@ def status(machine: Machine) -> Message:
 
 
 def agent_status(machine: Machine) -> Message | None:
-    """The agent's `status`, None where it does not answer."""
+    """The agent's `status`, None where it does not answer. Raises BrokenProtocolError for an answer that is none."""
     deadline = Deadline(STATUS_PATIENCE_S * machine.timeout_factor())
     try:
         with open_agent(machine.endpoint(), machine.key(), machine.vm_id(), deadline) as connection:
             answer = connection.call("status")
+    except BrokenProtocolError:
+        raise
     except GuestError:
         return None
     return {key: value for key, value in answer.items() if key != "type"}

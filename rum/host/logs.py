@@ -30,10 +30,11 @@ class FoundRun:
 
     def ends(self) -> tuple[Message, Message | None]:
         """The `run_started` and the result, None where there is none yet."""
-        messages = [message for message in map(message_of, self.frames()) if message]
-        started = messages[0] if messages else {}
-        result = messages[-1] if messages and messages[-1]["type"] == "result" else None
-        return started, result
+        started: Message = {}
+        last: Message = {}
+        for message in filter(None, map(message_of, self.frames())):
+            started, last = started or message, message
+        return started, last if last.get("type") == "result" else None
 
 
 class RunFinder:
@@ -59,8 +60,6 @@ class RunFinder:
     def _in_guest(self, run_id: str | None) -> FoundRun | None:
         try:
             wanted = run_id or self._reader.latest().run_id
-            if wanted is None:
-                return None
             return self._stored(wanted) if self._copies.has(wanted) else self._fetched(wanted)
         except AgentError as exc:
             if exc.agent_code != ErrorCode.NOT_FOUND.value:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from rum.host.checked import SENTENCE_MAX
 from rum.host.outcome import how_it_ended, seconds
-from rum.host.text import LineAssembler, clean
+from rum.host.text import LineAssembler
 from rum.protocol import LogEvent, ProvisionResult
 
 MARKS = {"stdout": "|", "stderr": "!"}
@@ -58,10 +59,10 @@ class PlainRun:
     def _started(self, message: Mapping[str, object]) -> None:
         skipped = message.get("skipped")
         if isinstance(skipped, list) and skipped:
-            self._write(f"not needed: {', '.join(clean(str(name)) for name in skipped)}")
+            self._write(f"not needed: {', '.join(str(name) for name in skipped)}")
 
     def _script_started(self, message: Mapping[str, object]) -> None:
-        self._position = f"[{message.get('index')}/{message.get('total')}] {clean(str(message.get('name')))}"
+        self._position = f"[{message.get('index')}/{message.get('total')}] {message.get('name')}"
         self._write(f"{self._position} ({message.get('run_on')}, order {message.get('order')})")
 
     def _script_exited(self, message: Mapping[str, object]) -> None:
@@ -77,12 +78,12 @@ class PlainRun:
         self._write(f"{self._position} {how}{took}")
 
     def _waiting(self, message: Mapping[str, object]) -> None:
-        target = clean(str(message.get("for")))
+        target = str(message.get("for"))
         self._write(f"waiting for {WAITS.get(target, target)}")
 
     def _warning(self, message: Mapping[str, object]) -> None:
-        self._write(f"warning: {clean(str(message.get('message')))}")
+        self._write(f"warning: {str(message.get('message'))[:SENTENCE_MAX]}")
 
     def _truncated(self, message: Mapping[str, object]) -> None:
-        name = clean(str(message.get("name")))
+        name = str(message.get("name"))
         self._write(f"{name}: {message.get('bytes')} bytes of output were left out here, the log is full")

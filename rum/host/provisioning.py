@@ -22,6 +22,9 @@ UNNAMED_LOSSES_MAX = 5
 
 BUSY_PAUSE_S = 0.5
 
+BUSY_MAX = 100
+"""Runs of others that are waited for, one after the other, before rum gives up: no honest agent is that busy."""
+
 
 class Provisioning:
     """One `up` or `provision`, with an agent that has answered. Everything raises GuestError."""
@@ -60,12 +63,13 @@ class Provisioning:
             return connection.call("status")
 
     def _run(self, scripts: Sequence[ProvisionScript], mode: Mode) -> RunView:
-        losses = 0
+        losses = busy = 0
         while True:
             try:
                 return self._reader.provision(scripts, mode.value)
             except AgentError as exc:
-                if exc.agent_code != ErrorCode.BUSY.value:
+                busy += 1
+                if exc.agent_code != ErrorCode.BUSY.value or busy > BUSY_MAX:
                     raise
                 view = self._wait_out_busy()
                 if view is not None and self._reader.interrupt.requested:
@@ -155,7 +159,7 @@ class UnseenRun:
     def show(self) -> RunView | None:
         """What there is as a replay, then what goes on live. Raises AgentError `not-found` where there was no run."""
         latest = self._reader.latest()
-        if latest.run_id is None or self._reader.copies.has(latest.run_id):
+        if self._reader.copies.has(latest.run_id):
             return None
         if latest.boot_id != latest.this_boot:
             self._copy_quietly(latest.run_id)

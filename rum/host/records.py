@@ -8,23 +8,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from rum.host.checked import RUN_ID
 from rum.host.files import make_private_dir, sync_dir
 from rum.protocol import Frame, FrameDecoder, Kind, Message, RemoteProtocolError, parse_message
 from rum.protocol.limits import RECORD_MAX, RECORDS_KEPT
-
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-"""The guest chooses run ids; they become file names."""
 
 COPY_MAX = 2 * RECORD_MAX
 """An honest record has its cap and the kept tails; a guest must not be able to fill the host's disk."""
 
 READ_SIZE = 256 * 1024
 SUFFIX = ".rec"
+PART_SUFFIX = ".part"
 
 
 class RunCopies:
@@ -56,13 +54,22 @@ class RunCopies:
 
     def open_copy(self, run_id: str) -> RunCopy:
         """A new copy, from the record's start. Raises OSError, BlockingIOError where another rum is writing it."""
+        path = self.path(run_id)
         make_private_dir(self._directory)
-        return RunCopy(self.path(run_id))
+        self._drop_abandoned()
+        return RunCopy(path)
 
     def prune(self) -> None:
         """Keep the last ten. Raises OSError."""
         for run_id in self.ids()[:-RECORDS_KEPT]:
             self.path(run_id).unlink(missing_ok=True)
+
+    def _drop_abandoned(self) -> None:
+        """Remove incomplete copies that nobody writes: a guest could begin a new run every time. Raises OSError."""
+        for part in self._directory.glob(f"*{SUFFIX}{PART_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), part.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink(missing_ok=True)
 
 
 class RunCopy:
@@ -70,7 +77,7 @@ class RunCopy:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.part = path.with_name(path.name + ".part")
+        self.part = path.with_name(path.name + PART_SUFFIX)
         self._file = os.fdopen(os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
         try:
             self._claim()

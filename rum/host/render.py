@@ -65,7 +65,10 @@ class Renderer(Protocol):
 
 
 class PlainRenderer:
-    """Lines for people and logs: progress on standard output, warnings and errors on standard error. No colours."""
+    """Lines for people and logs: progress on standard output, warnings and errors on standard error. No colours.
+
+    Whatever a line holds, it is cleaned where it is written: names and numbers come from the guest, too.
+    """
 
     def __init__(self, out: TextIO, err: TextIO, verbosity: Verbosity) -> None:
         self._out = out
@@ -90,12 +93,12 @@ class PlainRenderer:
         elif isinstance(event, Notice):
             self._notice(event)
         elif self._verbosity is Verbosity.VERBOSE:
-            self._line(f"console  {clean(event.text)}")
+            self._line(f"console  {event.text}")
 
     def show(self, _fields: Mapping[str, object], lines: Sequence[str]) -> None:
         """Print the lines."""
         for line in lines:
-            self._line(clean(line))
+            self._line(line)
 
     def end(self, ending: Ending) -> None:
         """The outcome: on standard output where it is good, else on standard error, its last lines."""
@@ -104,13 +107,13 @@ class PlainRenderer:
             if ending.text:
                 self._line(ending.text)
             return
-        self._error(f"rum: {clean(ending.text)}")
+        self._error(f"rum: {ending.text}")
         for problem in ending.problems:
-            self._error(f"  {clean(problem)}")
+            self._error(f"  {problem}")
         for line in self._tail(ending):
-            self._error(f"  | {clean(line)}")
+            self._error(f"  | {line}")
         if ending.hint:
-            self._error(f"rum: {clean(ending.hint)}")
+            self._error(f"rum: {ending.hint}")
 
     def _tail(self, ending: Ending) -> tuple[str, ...]:
         """A failed script's last output, unless it stands right above, on the same terminal."""
@@ -124,21 +127,21 @@ class PlainRenderer:
             return
         took = "" if phase.duration_ms is None else f" ({seconds(phase.duration_ms)})"
         status = phase.status if phase.status != "done" or not phase.detail else ""
-        self._line(f"{phase.name:<8} {' '.join(part for part in (status, clean(phase.detail)) if part)}{took}")
+        self._line(f"{phase.name:<8} {' '.join(part for part in (status, phase.detail) if part)}{took}")
 
     def _notice(self, notice: Notice) -> None:
         if notice.warning:
-            self._error(f"rum: warning: {clean(notice.text)}")
+            self._error(f"rum: warning: {notice.text}")
         else:
-            self._line(clean(notice.text))
+            self._line(notice.text)
 
     def _line(self, text: str) -> None:
-        self._out.write(text + "\n")
+        self._out.write(clean(text) + "\n")
         self._out.flush()
 
     def _error(self, text: str) -> None:
         self._out.flush()
-        self._err.write(text + "\n")
+        self._err.write(clean(text) + "\n")
         self._err.flush()
 
 

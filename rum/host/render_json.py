@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from rum.host.checked import RUN_EVENTS
 from rum.host.events import ConsoleLine, Event, Notice, Phase, RunEvent
 from rum.host.render import Ending, PlainRenderer, Verbosity
 from rum.host.wire import output_to_json
@@ -30,7 +31,10 @@ class JsonRenderer:
         if isinstance(event, LogEvent):
             self._output(event)
             return
-        if isinstance(event, RunEvent) and event.message.get("type") in ("script_exited", "result"):
+        if isinstance(event, RunEvent):
+            # What the protocol does not know could be anything, a `done` for instance.
+            if event.message.get("type") not in RUN_EVENTS:
+                return
             self._finish_output()
         if self._verbosity is Verbosity.VERBOSE or not isinstance(event, ConsoleLine):
             self._print(event_fields(event))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rum.host.client import AgentConnection, AgentError, LostError, is_result, open_agent
+from rum.host.checked import check_message
+from rum.host.client import CALL_PATIENCE_S, AgentConnection, AgentError, LostError, is_result, open_agent
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError
 from rum.host.events import Emit, Notice
@@ -22,10 +24,16 @@ from rum.protocol import ErrorCode, Message, ProvisionScript
 class LatestRun:
     """The guest's latest run, and the boot that the guest is in."""
 
-    run_id: str | None
+    run_id: str
     boot_id: object
     this_boot: object
 
+
+SNAPSHOT_PATIENCE_S = 300.0
+"""For what a record holds so far, 128 MiB at most: even an emulated guest sends ten times as fast."""
+
+FRUITLESS_MAX = 5
+"""Connections lost in a row without anything new of the run: reading on would be lost time and again."""
 
 CANCEL_PATIENCE_S = 10.0
 """For the second connection that carries a `cancel`; a second Ctrl+C ends the wait earlier."""
@@ -84,30 +92,40 @@ class RunReader:
         """The guest's latest run, without reading it. Raises AgentError `not-found` where there was none."""
         with self.connect() as connection:
             connection.send_request("attach", {"run_id": None, "offset": 0, "follow": False})
-            for received in connection.events():
+            for received in connection.events(deadline=Deadline(CALL_PATIENCE_S)):
+                check_message("run_started", received.message or {})
                 started = received.message or {}
-                run_id = started.get("run_id")
-                this_boot = connection.welcome.get("boot_id")
-                return LatestRun(run_id if isinstance(run_id, str) else None, started.get("boot_id"), this_boot)
+                return LatestRun(started["run_id"], started.get("boot_id"), connection.welcome.get("boot_id"))
         raise LostError("the connection to the agent ended before the result")
 
     def _read(self, view: RunView, connection: AgentConnection, method: str, params: Message) -> RunView:
+        follow = params.get("follow", True)
+        deadline = None if follow else Deadline(SNAPSHOT_PATIENCE_S)
+        offsets = collections.deque([view.offset], FRUITLESS_MAX + 1)
         try:
-            while not self._read_once(view, connection, method, params):
-                connection, method, params = self.connect(), "attach", attach_params(view, follow=True)
+            while not self._read_once(view, connection, method, params, deadline):
+                offsets.append(view.offset)
+                if offsets.count(view.offset) > FRUITLESS_MAX:
+                    raise GuestError(
+                        f"the agent was lost {FRUITLESS_MAX} times in a row at the same place of run {view.run_id}",
+                        hint="run `rum down` and `rum up` to start the VM again",
+                    )
+                connection, method, params = self.connect(), "attach", attach_params(view, follow=follow)
         except BaseException:
             view.close()
             raise
         return view
 
-    def _read_once(self, view: RunView, connection: AgentConnection, method: str, params: Message) -> bool:
+    def _read_once(
+        self, view: RunView, connection: AgentConnection, method: str, params: Message, deadline: Deadline | None
+    ) -> bool:
         """Whether the answer came to its end; after False an `attach` goes on where this one has stopped."""
         try:
             connection.send_request(method, params)
-            self._take_all(view, connection)
+            self._take_all(view, connection, deadline)
         except LostError as exc:
             self._lost.append(connection)
-            if view.run_id is None:
+            if view.run_id is None or (deadline is not None and deadline.expired):
                 raise
             self._on_loss(view, exc)
             return False
@@ -116,15 +134,15 @@ class RunReader:
             if not (view.offset and exc.agent_code == ErrorCode.BAD_REQUEST.value):
                 raise
             # The guest died and its record is shorter than what was already shown here: only the result is new.
-            view.only_result, view.offset = True, 0
+            view.skip_to_result()
             return False
         except BaseException:
             connection.close()
             raise
         return True
 
-    def _take_all(self, view: RunView, connection: AgentConnection) -> None:
-        for received in connection.events(lambda: self._maybe_cancel(view)):
+    def _take_all(self, view: RunView, connection: AgentConnection, deadline: Deadline | None) -> None:
+        for received in connection.events(lambda: self._maybe_cancel(view), deadline):
             view.take(received)
             if is_result(received):
                 connection.acknowledge()
@@ -145,14 +163,14 @@ class RunReader:
         self._cancelled = True
         self.emit(Notice("cancelling; press Ctrl+C again to leave at once", warning=True))
         try:
-            self.call("cancel", {"run_id": view.run_id}, Deadline(CANCEL_PATIENCE_S))
+            self._cancel(view.run_id, Deadline(CANCEL_PATIENCE_S))
         except GuestError as exc:
             self.emit(Notice(f"the run could not be cancelled: {exc}", warning=True))
 
-    def call(self, method: str, params: Message, deadline: Deadline) -> Message:
-        """A short request on a connection of its own. Raises GuestError."""
+    def _cancel(self, run_id: str | None, deadline: Deadline) -> None:
+        """Ask for the run's end on a connection of its own. Raises GuestError."""
         with open_agent(self.guest.endpoint(), self.guest.key(), self.guest.vm_id(), deadline) as connection:
-            return connection.call(method, params)
+            connection.call("cancel", {"run_id": run_id}, deadline)
 
 
 def attach_params(view: RunView, *, follow: bool) -> Message:

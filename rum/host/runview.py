@@ -5,13 +5,18 @@ from __future__ import annotations
 import collections
 from typing import Protocol
 
+from rum.host.checked import BrokenProtocolError, check_message
 from rum.host.events import Emit, Notice, RunEvent
 from rum.host.text import LineAssembler
 from rum.host.wire import result_from_json
 from rum.protocol import OUTPUT_KINDS, Frame, LogEvent, Message, ProvisionResult, Received, encode_frame, split_output
+from rum.protocol.limits import RECORD_MAX
 
 TAIL_LINES = 20
 """Lines of a failed script's output that are repeated where the command ends."""
+
+RUN_MAX = 2 * RECORD_MAX
+"""Bytes of one run: an honest record has its cap, the kept tails and the events. A run may last for ever, not grow."""
 
 
 class Copy(Protocol):
@@ -44,8 +49,7 @@ class RunView:
     """Takes the frames of one run in order, over however many connections they come.
 
     `run_id` names the run to attach to, `offset` is where an `attach` goes on, and `result` is set once the run has
-    ended. `replayed` marks what is emitted as older than this command; `quiet` only copies; with `only_result` frames
-    that are here already are passed over.
+    ended. `replayed` marks what is emitted as older than this command; `quiet` only copies.
     """
 
     def __init__(
@@ -56,7 +60,8 @@ class RunView:
         self._copy: Copy | None = None
         self.replayed = replayed
         self.quiet = quiet
-        self.only_result = False
+        self._only_result = False
+        self._taken = 0
         self.started: Message = {"run_id": run_id}
         self.script = ""
         self.script_duration_ms: int | None = None
@@ -83,13 +88,18 @@ class RunView:
         self._tail.extend(rest)
         return tuple(self._tail)
 
+    def skip_to_result(self) -> None:
+        """From the record's start on, pass over the frames, which are here already, and take only the result."""
+        self._only_result, self.offset, self._taken = True, 0, 0
+
     def take(self, received: Received) -> None:
-        """Take the next frame. Raises GuestError for a malformed result."""
+        """Take the next frame. Raises BrokenProtocolError for what cannot be part of a run."""
         message = received.message
         ends = message is not None and message["type"] == "result"
-        if message is not None and message.get("running"):
-            return
-        if self.only_result and not ends:
+        self._count(received.frame)
+        if message is not None:
+            check_message(message["type"], message)
+        if (ends and message is not None and message.get("running")) or (self._only_result and not ends):
             return
         if message is not None:
             self._take_message(message)
@@ -110,10 +120,20 @@ class RunView:
         if self._copy:
             self._copy.close()
 
+    def _count(self, frame: Frame) -> None:
+        self._taken += frame.size
+        if self._taken > RUN_MAX:
+            raise BrokenProtocolError(f"a run of more than {RUN_MAX} bytes, which no record holds")
+
+    def _begin(self, started: Message) -> None:
+        if self.offset or self.run_id not in (None, started["run_id"]):
+            raise BrokenProtocolError(f"run {started['run_id']} began where run {self.run_id} goes on")
+        self.started = started
+        self._open_copy()
+
     def _take_message(self, message: Message) -> None:
         if message["type"] == "run_started":
-            self.started = message
-            self._open_copy()
+            self._begin(message)
         elif message["type"] == "script_started":
             self.script = str(message.get("name"))
             self._lines.clear()

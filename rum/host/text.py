@@ -10,16 +10,23 @@ LINE_MAX = 16 * 1024
 
 # ECMA-48: control sequences, strings (titles, links) up to their terminator, and two-character escapes.
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+# C0 and C1 controls, and what reorders, hides or breaks a line: bidirectional marks and overrides, line and paragraph
+# separators, the byte order mark, annotations and tags (Unicode TR36, CVE-2021-42574).
+CONTROLS = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 
 
 def clean(text: str) -> str:
-    """The text without escape sequences and control characters other than tabs.
+    """The text without escape sequences and control characters other than tabs, also where it is printed to a file.
+
+    Colours go with the rest: what can colour text can hide it.
 
     >>> clean("\\x1b[31mred\\x1b[0m\\x07")
     'red'
     """
-    return CONTROLS.sub("", ESCAPES.sub("", text))
+    return CONTROLS.sub("", ESCAPES.sub("", text)) if CONTROLS.search(text) else text
 
 
 def last_state(line: str) -> str:

@@ -7,29 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from rum.host.errors import GuestError
+from rum.host.checked import check_message
 from rum.protocol import LogEvent, ProvisionResult, ProvisionScript
 
 JsonObject = dict[str, Any]
-
-FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
-    "success": (bool, type(None)),
-    "run_id": (str, type(None)),
-    "failed_script": (str, type(None)),
-    "exit_code": (int, type(None)),
-    "signal": (int, type(None)),
-    "timed_out": bool,
-    "cancelled": bool,
-    "interrupted": bool,
-    "first_boot": bool,
-    "ran": list,
-    "skipped": list,
-    "changed": list,
-    "system_provisioned": bool,
-}
 
 
 @functools.cache
@@ -83,13 +67,8 @@ def script_to_json(script: ProvisionScript) -> JsonObject:
 
 
 def result_from_json(message: Mapping[str, object]) -> ProvisionResult:
-    """The result in a `result` message; unknown fields are ignored. Raises GuestError where it is malformed."""
-    known = {field.name: message[field.name] for field in fields(ProvisionResult) if field.name in message}
-    for name, value in known.items():
-        if not isinstance(value, FIELD_TYPES[name]):
-            raise GuestError(f"the agent broke the protocol: {name} of a run's result is {value!r}")
-    if "success" not in known:
-        raise GuestError("the agent broke the protocol: a run's result has no success")
+    """The result in a `result` message; unknown fields are ignored. Raises BrokenProtocolError for a malformed one."""
+    check_message("result", message)
     codec, _, _ = _codecs()
     result: ProvisionResult = codec.from_dict(dict(message))
     return ProvisionResult(**asdict(result))

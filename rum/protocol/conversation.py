@@ -60,7 +60,7 @@ class Conversation:
         after = next_phase(self.phase, sender, kind, message_type)
         if after is None:
             what = message_type or kind.name
-            sentence = f"the {sender.value} sent {what!r} in phase {self.phase.value}"
+            sentence = f"the {sender.value} sent {what[:80]!r} in phase {self.phase.value}"
             raise LocalProtocolError(sentence) if sender is self._role else RemoteProtocolError(sentence)
         self.phase = after
 

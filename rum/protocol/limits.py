@@ -39,7 +39,13 @@ SKELETON_MAX = 1024 * 1024
 """What a large message may have beside its long strings: a thousand scripts with short texts."""
 
 STRUCTURE_MAX = 50_000
-"""Elements of a large message: each takes some hundred bytes once parsed."""
+"""Elements of a large message: each takes some hundred bytes once parsed. A thousand scripts make 20 000 of them."""
+
+NESTING_MAX = 64
+"""Arrays and objects within each other: no message needs ten, and what walks one must not run out of stack."""
+
+DIGITS_MAX = 40
+"""Of an integer, more than any field holds: reading one of a million digits takes an older Python many seconds."""
 
 STRING_MAX = 2 * 1024 * 1024
 """One string as it is spelled in JSON, so also the longest script: two copies are in memory while it is stored."""

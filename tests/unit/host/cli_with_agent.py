@@ -11,16 +11,22 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import rum.host.machine
 from rum.host.__main__ import main
 from rum.host.config import Config
+from rum.host.console import read_console
 from rum.host.events import Emit, Phase
 from rum.host.paths import VmPaths
 from rum.host.store import LastStart
 from rum.host.transport import Endpoint, UnixEndpoint
 
-GUEST = json.loads(os.environ["RUM_TEST_GUEST"])
+
+def about() -> dict[str, Any]:
+    """The guest that this process has for a VM."""
+    described: dict[str, Any] = json.loads(os.environ["RUM_TEST_GUEST"])
+    return described
 
 
 @dataclass
@@ -31,7 +37,7 @@ class LocalMachine:
     emit: Emit
 
     def __post_init__(self) -> None:
-        directory = Path(GUEST["directory"])
+        directory = Path(about()["directory"])
         self.paths = VmPaths("demo", directory / "state", directory / "run", directory / "lock")
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
@@ -51,19 +57,19 @@ class LocalMachine:
         return True
 
     def state(self) -> str:
-        return "running" if GUEST["running"] else "stopped"
+        return "running" if about()["running"] else "stopped"
 
     def is_running(self) -> bool:
-        return bool(GUEST["running"])
+        return bool(about()["running"])
 
     def endpoint(self) -> Endpoint:
-        return UnixEndpoint(Path(GUEST["directory"]) / "vm.vsock")
+        return UnixEndpoint(Path(about()["directory"]) / "vm.vsock")
 
     def key(self) -> bytes:
-        return bytes.fromhex(GUEST["key"])
+        return bytes.fromhex(about()["key"])
 
     def vm_id(self) -> str:
-        return str(GUEST["vm_id"])
+        return str(about()["vm_id"])
 
     def transport_alive(self) -> bool:
         return True
@@ -72,7 +78,7 @@ class LocalMachine:
         return 1
 
     def console_tail(self, lines: int) -> list[str]:
-        return self.paths.console_log.read_text(encoding="utf-8").splitlines()[-lines:]
+        return read_console(self.paths.console_log)[-lines:]
 
     def diagnose_boot(self) -> str:
         return "the console shows nothing unusual"
@@ -84,6 +90,15 @@ class LocalMachine:
         return True
 
 
+def peak_kib() -> int:
+    """The largest resident memory of this process. Not getrusage(2)'s, which begins with that of who started it."""
+    [line] = [line for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if "VmHWM" in line]
+    return int(line.split()[1])
+
+
 if __name__ == "__main__":
     rum.host.machine.Machine = LocalMachine  # type: ignore[assignment,misc]
-    sys.exit(main())
+    exit_status = main()
+    if peak_file := os.environ.get("RUM_TEST_PEAK"):
+        Path(peak_file).write_text(str(peak_kib()), encoding="ascii")
+    sys.exit(exit_status)

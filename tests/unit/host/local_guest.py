@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rum.host.config import Config, load_config
+from rum.host.console import read_console
 from rum.host.events import Event, Notice, RunEvent
 from rum.host.paths import VmPaths
 from rum.host.transport import Endpoint, UnixEndpoint
@@ -152,6 +154,11 @@ class LocalGuest:
         if self.proxy is None:
             self.proxy = VsockProxy(self.directory / "vm.vsock", listen)
 
+    def described(self) -> str:
+        """What cli_with_agent needs to know of it."""
+        about = {"directory": str(self.directory), "key": self.the_key.hex(), "vm_id": self.the_vm_id}
+        return json.dumps({**about, "running": self.running})
+
     def new_boot(self) -> None:
         """Play a reboot; the agent has to be stopped meanwhile."""
         boot_id = self.root / "proc/sys/kernel/random/boot_id"
@@ -190,7 +197,7 @@ class LocalGuest:
         return 1
 
     def console_tail(self, lines: int) -> list[str]:
-        return self.paths.console_log.read_text(encoding="utf-8").splitlines()[-lines:]
+        return read_console(self.paths.console_log)[-lines:]
 
     def diagnose_boot(self) -> str:
         return "the console shows nothing unusual"

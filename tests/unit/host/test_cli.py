@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -23,8 +23,7 @@ def command(guest: LocalGuest | None, *arguments: str) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "LIBVIRT_DEFAULT_URI": "test:///default"}
     if guest is None:
         return {"args": [sys.executable, "-m", "rum.host", *arguments], "env": environment}
-    about = {"directory": str(guest.directory), "key": guest.the_key.hex(), "vm_id": guest.the_vm_id}
-    environment["RUM_TEST_GUEST"] = json.dumps({**about, "running": guest.running})
+    environment["RUM_TEST_GUEST"] = guest.described()
     program = str(Path(__file__).with_name("cli_with_agent.py"))
     return {"args": [sys.executable, program, *arguments], "env": environment, "cwd": guest.config.path.parent}
 
@@ -36,6 +35,11 @@ def rum(
     if cwd is not None:
         settings["cwd"] = cwd
     return subprocess.run(**settings, input=given, capture_output=True, timeout=60, check=False)
+
+
+def read_up_to(stream: IO[bytes], line: bytes) -> None:
+    """Read until this line has come; an end without it is the test's failure."""
+    assert line in iter(stream.readline, b""), f"{line!r} never came"
 
 
 def json_lines(output: bytes) -> list[dict[str, Any]]:
@@ -110,8 +114,7 @@ def test_a_killed_up_is_taken_up_by_the_next_one_with_every_byte(tmp_path: Path)
     with local_guest(tmp_path, script_toml("late", text)) as guest:
         with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE) as first:
             assert first.stdout
-            while first.stdout.readline() != b"late | before\n":
-                pass
+            read_up_to(first.stdout, b"late | before\n")
             first.kill()
         gate.touch()
         [run] = (guest.root / "var/lib/rum/runs").iterdir()
@@ -127,8 +130,7 @@ def test_ctrl_c_during_provisioning_cancels_and_exits_130(tmp_path: Path) -> Non
     with local_guest(tmp_path, script_toml("long", "echo begun; sleep 60")) as guest:
         with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout
-            while process.stdout.readline() != b"long | begun\n":
-                pass
+            read_up_to(process.stdout, b"long | begun\n")
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=30)
         assert process.returncode == 130
@@ -141,8 +143,7 @@ def test_sigterm_leaves_and_the_run_goes_on(tmp_path: Path) -> None:
     with local_guest(tmp_path, script_toml("long", f"echo begun; while ! [ -e {gate} ]; do sleep 0.05; done")) as guest:
         with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE) as process:
             assert process.stdout
-            while process.stdout.readline() != b"long | begun\n":
-                pass
+            read_up_to(process.stdout, b"long | begun\n")
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 143
         gate.touch()
@@ -238,14 +239,12 @@ def test_logs_follow_a_run_to_its_end(tmp_path: Path) -> None:
     ) as guest:
         with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE) as up:
             assert up.stdout
-            while up.stdout.readline() != b"one | a\n":
-                pass
+            read_up_to(up.stdout, b"one | a\n")
             assert b"one | a\n" in rum(guest, "logs").stdout
             with subprocess.Popen(**command(guest, "logs", "--follow"), stdout=subprocess.PIPE) as logs:
                 assert logs.stdout
                 assert b": one: going on\n" in logs.stdout.readline()
-                while logs.stdout.readline() != b"one | a\n":
-                    pass
+                read_up_to(logs.stdout, b"one | a\n")
                 gate.touch()
                 assert b"one | b\n" in logs.stdout.read()
             up.communicate()

@@ -18,7 +18,7 @@ from rum.host.connect import NotReadyError
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
 from rum.host.transport import UnixEndpoint, VsockEndpoint
-from rum.protocol import AgentHandshake, Kind, encode_frame, encode_message, encode_output
+from rum.protocol import AgentHandshake, HostHandshake, Kind, encode_frame, encode_message, encode_output
 from rum.protocol.messages import welcome
 from tests.unit.host.local_guest import LocalGuest, local_guest
 
@@ -134,6 +134,33 @@ def test_silence_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
         authenticated(connection).call("x")
 
 
+def test_heartbeats_are_no_answer_to_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CALL_PATIENCE_S", 0.3)
+    heartbeat = encode_message({"type": "heartbeat"})
+
+    def beating(sock: socket.socket) -> None:
+        greet(sock)
+        while True:
+            sock.sendall(heartbeat)
+
+    with connected(beating) as connection, pytest.raises(LostError, match="has not answered within 0 s"):
+        authenticated(connection).call("x")
+
+
+def test_a_peer_that_never_reads_the_request_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PEER_LOST_S", 0.3)
+    sent = threading.Event()
+
+    def deaf(sock: socket.socket) -> None:
+        greet(sock)
+        assert sent.wait(20)
+
+    with connected(deaf) as connection:
+        with pytest.raises(LostError, match="takes no data"):
+            authenticated(connection).send_request("x", {"text": "x" * 8_000_000})
+        sent.set()
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -193,6 +220,65 @@ def test_an_impostor_without_the_key_is_not_spoken_to() -> None:
     with connected(impostor) as connection:
         with pytest.raises(WrongKeyError, match="proof is wrong"):
             authenticated(connection)
+        connection.close()
+
+
+def handshake_of(sock: socket.socket) -> bytes:
+    """Everything an honest agent says in a handshake, said to this client."""
+    handshake = AgentHandshake(KEY, bytes(range(32)))
+    sock.sendall(handshake.greeting)
+    return handshake.greeting + (handshake.receive(receive(sock, handshake.missing)) or b"")
+
+
+@pytest.mark.parametrize("length", range(68))
+def test_a_handshake_that_is_cut_off_anywhere_lets_nobody_in(length: int) -> None:
+    def cutting(sock: socket.socket) -> None:
+        handshake = AgentHandshake(KEY)
+        sock.sendall(handshake.greeting[:length])
+        if length >= 36:
+            proof = handshake.receive(receive(sock, handshake.missing)) or b""
+            sock.sendall(proof[: length - 36])
+
+    with connected(cutting) as connection, pytest.raises((NotReadyError, WrongKeyError)):
+        authenticated(connection)
+
+
+def test_an_overheard_agent_cannot_be_played_again() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(HostHandshake(KEY, bytes(32)).receive(AgentHandshake(KEY, bytes(range(32))).greeting))
+        overheard = handshake_of(theirs)
+
+    def replaying(sock: socket.socket) -> None:
+        sock.sendall(overheard[:36])
+        receive(sock, 64)
+        sock.sendall(overheard[36:])
+
+    with connected(replaying) as connection, pytest.raises(WrongKeyError, match="proof is wrong"):
+        authenticated(connection)
+
+
+@pytest.mark.parametrize("part", [slice(32, 64), slice(0, 32)], ids=["proof", "nonce"])
+def test_the_hosts_own_words_prove_nothing_to_it(part: slice) -> None:
+    def reflecting(sock: socket.socket) -> None:
+        sock.sendall(b"RUM1" + bytes(32))
+        sock.sendall(receive(sock, 64)[part])
+
+    with connected(reflecting) as connection, pytest.raises(WrongKeyError, match="proof is wrong"):
+        authenticated(connection)
+
+
+def test_a_byte_now_and_then_buys_an_agent_no_time() -> None:
+    def dripping(sock: socket.socket) -> None:
+        handshake = AgentHandshake(KEY)
+        pace = threading.Event()
+        for number in handshake.greeting:
+            sock.sendall(bytes([number]))
+            pace.wait(0.05)
+
+    with connected(dripping) as connection:
+        with pytest.raises(NotReadyError, match="does not speak"):
+            connection.authenticate(KEY, VM_ID, Deadline(0.3))
         connection.close()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rum.protocol import ErrorCode, FrameDecoder, LocalProtocolError, RemoteProtocolError
-from rum.protocol.limits import MESSAGE_MAX
+from rum.protocol.limits import DIGITS_MAX, MESSAGE_MAX, NESTING_MAX, STRUCTURE_MAX
 from rum.protocol.messages import ACK, HEARTBEAT, Message, encode_message, error, parse_message, request, welcome
 
 json_values = st.recursive(
@@ -70,11 +70,36 @@ def test_what_is_sent_is_what_arrives(fields: Message) -> None:
         b'{"type": "a"} trailing',
         b"[" * 100_000,
         b'{"type": "\xc3\x28"}',
+        b'{"type": "x", "a": NaN}',
+        b'{"type": "x", "a": -Infinity}',
+        b'{"type": "x", "a": 1e999}',
+        b'{"type": "x", "a": %s}' % (b"9" * (DIGITS_MAX + 1)),
+        b'{"type": "x", "a": %s}' % (b"[" * NESTING_MAX + b"]" * NESTING_MAX),
+        '{"type": "x"}'.encode("utf-16"),
+        b'\xef\xbb\xbf{"type": "x"}',
+        b'{"type": "x", "a": [' + b"[]," * STRUCTURE_MAX + b"[]]}",
+        b'{"type": "x", "a": {' + b'"":1,' * STRUCTURE_MAX + b'"":1}}',
+        b'{"type": "x", "a": "' + b'","' * 4 * STRUCTURE_MAX + b'"}',
     ],
 )
 def test_what_is_no_message(payload: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_message(payload)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type": "x", "a": %s}' % (b"9" * DIGITS_MAX),
+        b'{"type": "x", "a": %s}' % (b"[" * (NESTING_MAX - 1) + b"]" * (NESTING_MAX - 1)),
+        b'{"type": "x", "a": [' + b"[]," * (STRUCTURE_MAX // 2 - 2) + b"[]]}",
+        b'{"type": "x", "a": "' + b'[{,\\"\\\\' * STRUCTURE_MAX + b'"}',
+        b'{"type": "' + b"x" * (MESSAGE_MAX - 100) + b'"}',
+    ],
+    ids=["digits", "nesting", "structure", "brackets-in-a-string", "long-string"],
+)
+def test_what_is_just_within_the_limits(payload: bytes) -> None:
+    assert parse_message(payload) == json.loads(payload)
 
 
 @given(st.binary(max_size=200))
