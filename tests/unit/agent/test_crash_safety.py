@@ -107,6 +107,7 @@ def mode_runs(story: Story) -> None:
 def mode_runs_before_the_first_boot_has_ended(story: Story) -> None:
     story.boot()
     scripts = [system(story.script("a"), "a"), boot(story.script("c"), "c")]
+    story.tell("wanted", scripts=scripts)
     subset(story.provision(scripts[1], mode="boot"), success=True, system_provisioned=False)
     subset(story.provision(scripts[0], mode="system"), success=True, system_provisioned=False)
     subset(story.provision(*scripts), success=True, ran=["a"], skipped=["c"])
