@@ -27,6 +27,25 @@ def interrupted(text: str, hint: str | None = None) -> Outcome:
     return Outcome(text, EXIT_INTERRUPTED, "interrupted", hint)
 
 
+def while_script(name: str | None) -> str:
+    """The end of a sentence on a run that ended early, which may have been between two scripts.
+
+    >>> while_script("migrate"), while_script(None)
+    (" while script 'migrate' ran", '')
+    """
+    return f" while script '{name}' ran" if name else ""
+
+
+def not_recorded(command: str) -> Outcome:
+    """The end of a run whose scripts have passed, of which the guest could not keep that they have."""
+    return Outcome(
+        "every script has passed, but the guest could not record it",
+        EXIT_SCRIPT_FAILED,
+        "not-recorded",
+        f"its disk may be full: look with `rum exec -- df -h /var/lib/rum`, make room, and run `{command}` again",
+    )
+
+
 def script_failed(result: ProvisionResult, duration_ms: int | None, tail: tuple[str, ...], command: str) -> Outcome:
     """The end of a run in which a script failed."""
     after = "" if duration_ms is None else f" after {seconds(duration_ms)}"

@@ -9,7 +9,7 @@ from rum.host.client import AgentError, LostError
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import GuestError
 from rum.host.events import Notice
-from rum.host.outcome import Outcome, counted, interrupted, script_failed, seconds
+from rum.host.outcome import Outcome, counted, interrupted, not_recorded, script_failed, seconds, while_script
 from rum.host.runreader import RunReader
 from rum.host.runview import RunView
 from rum.protocol import ErrorCode, Message, Mode, ProvisionResult, ProvisionScript, RunOn
@@ -127,11 +127,11 @@ class Provisioning:
             self._reader.emit(Notice(changed_sentence(result.changed), warning=True))
         if result.interrupted:
             raise GuestError(
-                f"the guest was rebooted or its agent stopped while script '{result.failed_script or view.script}' ran",
+                f"the guest was rebooted or its agent stopped{while_script(result.failed_script or view.script)}",
                 hint=f"run `{self._command}` again",
             )
         if result.cancelled:
-            return interrupted(f"the run was cancelled in script '{result.failed_script}'", self._again())
+            return interrupted(f"the run was cancelled{while_script(result.failed_script)}", self._again())
         return self._passed(result) if result.success else self._failed(view)
 
     def _passed(self, result: ProvisionResult) -> Outcome:
@@ -141,6 +141,8 @@ class Provisioning:
     def _failed(self, view: RunView) -> Outcome:
         if view.result is None:
             raise GuestError("the agent ended the run without a result")
+        if view.result.failed_script is None:
+            return not_recorded(self._command)
         return script_failed(view.result, view.script_duration_ms, view.tail, self._command)
 
     def _cancelled(self) -> Outcome:

@@ -105,6 +105,19 @@ def test_a_failed_script_is_named_with_how_it_ended_and_its_last_output(tmp_path
         assert outcome.hint == "fix it and run `rum up` again; the VM is still running"
 
 
+def test_a_run_that_the_guest_cannot_record_is_no_success_and_no_scripts_fault(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "root/var/lib/rum/.tmp-state.json"
+    with local_guest(tmp_path, script_toml("one", f"[ -e {tmp_path}/room ] || mkdir {in_the_way}")) as guest:
+        outcome = up(guest, seen := Seen())
+        assert (outcome.exit, outcome.code) == (1, "not-recorded")
+        assert outcome.text == "every script has passed, but the guest could not record it"
+        assert "make room" in (outcome.hint or "")
+        assert "warning" in seen.types()
+        in_the_way.rmdir()
+        (tmp_path / "room").touch()
+        assert up(guest, Seen()).exit == 0
+
+
 def test_a_fixed_script_passes_at_the_next_up(tmp_path: Path) -> None:
     with local_guest(tmp_path, script_toml("bad", "exit 7")) as guest:
         assert up(guest, Seen()).exit == 1
