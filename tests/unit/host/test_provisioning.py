@@ -342,6 +342,8 @@ def test_the_first_interrupt_cancels_the_run_and_the_vm_is_kept(tmp_path: Path) 
         assert "still running" in str(outcome.hint)
 
 
+# It may come between the opening of a file and its `with`; the command's process would end thereby.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     started = tmp_path / "started"
     with local_guest(
