@@ -17,10 +17,13 @@ MakeProject = Callable[..., Project]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--image` and `--official`."""
+    """`--image` and `--official`, and how much of what takes long."""
     group = parser.getgroup("rum")
     group.addoption("--image", default="debian-12", metavar="NAME|PATH|URL", help="what the tests boot")
     group.addoption("--official", action="store_true", help="download the image even where it could be built")
+    group.addoption("--rounds", type=int, default=3, metavar="N", help="how often the power is lost")
+    group.addoption("--seed", type=int, metavar="N", help="repeats the moments of an earlier run, which printed it")
+    group.addoption("--stream-mb", type=int, default=200, metavar="N", help="what goes through exec, in MB")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

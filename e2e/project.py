@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -177,6 +178,8 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            # A test runner that was started in the background ignores it, and so would rum.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
         )
         return Live(process)
 
@@ -184,6 +187,13 @@ class Project:
         """What a shell command prints in the guest; it must succeed."""
         outcome = self.rum("exec", "--", "sh", "-c", script)
         assert outcome.exit == 0, f"{script!r} ended with {outcome.exit}: {outcome.stderr}"
+        return outcome.stdout
+
+    def guest_python(self, program: str, *arguments: str, user: str = "root", within_s: float = 120) -> str:
+        """What a Python program prints in the guest; its text is on no command line. It must succeed."""
+        command = ("exec", "--user", user, "--", "python3", "-", *arguments)
+        outcome = self.rum(*command, stdin=program, within_s=within_s)
+        assert outcome.exit == 0, f"the program ended with {outcome.exit}: {outcome.stderr}"
         return outcome.stdout
 
     def boot_id(self) -> str:
