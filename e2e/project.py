@@ -179,7 +179,7 @@ class Project:
             stderr=subprocess.DEVNULL,
             text=True,
             # A test runner that was started in the background ignores it, and so would rum.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+            preexec_fn=heed_interrupts,
         )
         return Live(process)
 
@@ -211,6 +211,11 @@ class Project:
         for _ in poll(within_s * self.patience, f"{text!r} {times} times on the console"):
             if self.console.count(text) >= times:
                 return
+
+
+def heed_interrupts() -> None:
+    """In a child: SIGINT ends it, as it does in a terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def poll(within_s: float, what: str) -> Iterator[None]:

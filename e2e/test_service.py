@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from e2e.conftest import MakeProject
+from e2e.conftest import MakeProject, Measured
 from e2e.project import Outcome, Project, poll
 
 NAP = "sleep 77777"
@@ -198,12 +198,14 @@ def streamed(project: Project, request: pytest.FixtureRequest) -> tuple[Outcome,
     return down, up, size
 
 
-def test_stays_small_whatever_streams_through_it(project: Project, streamed: tuple[Outcome, Outcome, int]) -> None:
+def test_stays_small_whatever_streams_through_it(
+    project: Project, streamed: tuple[Outcome, Outcome, int], measured: Measured
+) -> None:
     down, up, size = streamed
     assert (down.exit, len(down.stdout)) == (0, size)
     assert (up.exit, int(up.stdout)) == (0, size)
     agent = agent_of(project)
-    print(f"after {size // 1_000_000} MB each way: RSS {agent.rss} KiB, at most {agent.peak} KiB")
+    measured(f"agent after {size // 1_000_000} MB each way: RSS {agent.rss} KiB, at most {agent.peak} KiB")
     assert agent.peak < 20 * 1024
 
 
