@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from xml.etree import ElementTree
 
 RUM = Path(sys.executable).with_name("rum")
@@ -60,8 +62,9 @@ class Outcome:
 class Live:
     """A command that is still running, its JSON events read as they come."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], stderr: IO[str]) -> None:
         self.process = process
+        self._stderr = stderr
         self.seen: list[Json] = []
         self._started = time.monotonic()
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -81,7 +84,7 @@ class Live:
                 return self.seen[-1]
 
     def finish(self, within_s: float) -> Outcome:
-        """The outcome once the command has ended; it has no stderr."""
+        """The outcome once the command has ended."""
         deadline = time.monotonic() + within_s
         while (line := self._lines.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
             self.seen.append(json.loads(line))
@@ -89,7 +92,9 @@ class Live:
 
     def so_far(self, exit_status: int = -1) -> Outcome:
         """What has been seen, as if the command had ended here."""
-        return Outcome(exit_status, "\n".join(map(json.dumps, self.seen)), "", time.monotonic() - self._started)
+        self._stderr.seek(0)
+        stdout = "\n".join(map(json.dumps, self.seen))
+        return Outcome(exit_status, stdout, self._stderr.read(), time.monotonic() - self._started)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -169,19 +174,27 @@ class Project:
         assert outcome.exit == expect, f"exit {outcome.exit}\n{outcome.stdout[-4000:]}\n{outcome.stderr[-4000:]}"
         return outcome
 
+    def qemu(self) -> int:
+        """The process id of this VM's QEMU."""
+        named = f"guest=rum-{self.state_dir.name},".encode()
+        found = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if named in read_if_there(path)]
+        (pid,) = found
+        return pid
+
     def start(self, *arguments: str) -> Live:
         """Start `rum -o json ...` and leave it running."""
+        stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the command does
         process = subprocess.Popen(
             self.command("-o", "json", *arguments),
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
             text=True,
             # A test runner that was started in the background ignores it, and so would rum.
             preexec_fn=heed_interrupts,
         )
-        return Live(process)
+        return Live(process, stderr)
 
     def guest(self, script: str) -> str:
         """What a shell command prints in the guest; it must succeed."""
@@ -211,6 +224,13 @@ class Project:
         for _ in poll(within_s * self.patience, f"{text!r} {times} times on the console"):
             if self.console.count(text) >= times:
                 return
+
+
+def read_if_there(path: Path) -> bytes:
+    """The file of a process that may be ending."""
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return b""
 
 
 def heed_interrupts() -> None:
