@@ -125,6 +125,11 @@ class Project:
         return found
 
     @property
+    def created(self) -> bool:
+        """Whether there is a VM."""
+        return any((self.directory / "state").glob("rum/vms/*/state.json"))
+
+    @property
     def console(self) -> str:
         """What the serial console has shown so far."""
         log = self.state_dir / "console.log"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import select
 import signal
 from collections import Counter
@@ -16,11 +17,24 @@ from dataclasses import dataclass, field
 import pytest
 
 from e2e.conftest import MakeProject, Measured
-from e2e.project import Outcome, Project
+from e2e.project import Outcome, Project, poll
 
-FIRST_BOOT_S = (1.0, 16.0)
-LATER_BOOT_S = (0.2, 8.0)
-"""When the power may fail, in seconds after QEMU was started; times the project's patience."""
+STAGES = {
+    "first": [
+        "Linux version",
+        "running 'init-local'",
+        "Finished .*cloud-init-local",
+        "running 'init'",
+        "login:",
+        "running 'modules:config'",
+        "running 'modules:final'",
+    ],
+    "later": ["Linux version", "running 'init-local'", "Finished .*cloud-init-local", "login:"],
+}
+"""What the console shows in this order; from each of them on the power may fail."""
+
+AFTER_STAGE_S = 1.5
+"""At most so much later, times the project's patience."""
 
 LINES = 300
 
@@ -112,45 +126,56 @@ def projects(make_project: MakeProject) -> list[Project]:
 
 @pytest.fixture
 def project(projects: list[Project], make_project: MakeProject, number: int) -> Project:
-    """A new VM for each round with an even number, which the next round goes on with."""
+    """A new VM for each round with an even number; the next round goes on with it."""
     if number % 2 == 0 or not projects:
         for old in projects:
             old.rum("destroy", "-y")
         made = make_project(f"power-{number}")
         made.configure(CONFIG)
         (made.directory / "script.sh").write_text(SCRIPT)
+        if number % 2:
+            made.up()
         projects[:] = [made]
     return projects[0]
 
 
+@dataclass(frozen=True)
+class Moment:
+    """So many seconds after the console has shown something."""
+
+    stage: str
+    after_s: float
+
+
 @pytest.fixture
-def moment(seed: int, number: int, project: Project, measured: Measured) -> float:
-    """When the power fails, in seconds after QEMU was started."""
-    first = number % 2 == 0
-    chosen = random.Random(f"{seed} {number}").uniform(*(FIRST_BOOT_S if first else LATER_BOOT_S)) * project.patience
-    measured(f"power loss: seed {seed}, round {number}: {chosen:.1f} s into a {'first' if first else 'later'} boot")
+def moment(seed: int, number: int, project: Project, measured: Measured) -> Moment:
+    """When the power fails, in this round."""
+    chance = random.Random(f"{seed} {number}")
+    boot = "later" if number % 2 else "first"
+    chosen = Moment(chance.choice(STAGES[boot]), chance.uniform(0, AFTER_STAGE_S * project.patience))
+    measured(f"power lost, seed {seed}, round {number}: {boot} boot, {chosen.after_s:.1f} s after {chosen.stage!r}")
     return chosen
 
 
-def lose_power(project: Project, after_s: float) -> None:
+def lose_power(project: Project, after_s: float = 0) -> None:
     """Kill the VM's QEMU so many seconds from now."""
-    pid = project.qemu()
-    descriptor = os.pidfd_open(pid)
+    descriptor = os.pidfd_open(project.qemu())
     try:
-        ended, _, _ = select.select([descriptor], [], [], after_s)
-        assert not ended, "QEMU ended by itself"
+        assert not select.select([descriptor], [], [], after_s)[0], "QEMU ended by itself"
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        ended, _, _ = select.select([descriptor], [], [], 30)
-        assert ended
+        assert select.select([descriptor], [], [], 30)[0]
     finally:
         os.close(descriptor)
 
 
-def up_without_power(project: Project, moment: float) -> Outcome:
+def up_without_power(project: Project, moment: Moment) -> Outcome:
     """`rum up`, whose VM is killed at that moment; it may have ended before."""
+    old = len(project.console) if project.created else 0
     live = project.start("up")
-    live.wait_for(lambda event: (event.get("name"), event.get("status")) == ("domain", "done"), 60 * project.patience)
-    lose_power(project, moment)
+    for _ in poll(120 * project.patience, f"{moment.stage!r} on the console"):
+        if project.created and re.search(moment.stage, project.console[old:]):
+            break
+    lose_power(project, moment.after_s)
     return live.finish(within_s=30 * project.patience)
 
 
@@ -167,9 +192,9 @@ def numbered(project: Project, run_id: str) -> Iterator[tuple[str, list[str]]]:
         yield script, shown.output(script).splitlines()
 
 
-def test_up_ends_well_and_nothing_is_half(project: Project, moment: float, number: int) -> None:
+def test_up_ends_well_and_nothing_is_half(project: Project, moment: Moment, number: int) -> None:
     if number % 2:
-        lose_power(project, 0)
+        lose_power(project)
     killed = up_without_power(project, moment)
     assert "Traceback" not in sentences(killed)
     assert killed.exit in (0, 4), sentences(killed)
