@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from xml.etree import ElementTree
 
 RUM = Path(sys.executable).with_name("rum")
@@ -62,7 +62,7 @@ class Outcome:
 class Live:
     """A command that is still running, its JSON events read as they come."""
 
-    def __init__(self, process: subprocess.Popen[str], stderr: IO[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], stderr: Path) -> None:
         self.process = process
         self._stderr = stderr
         self.seen: list[Json] = []
@@ -92,9 +92,8 @@ class Live:
 
     def so_far(self, exit_status: int = -1) -> Outcome:
         """What has been seen, as if the command had ended here."""
-        self._stderr.seek(0)
         stdout = "\n".join(map(json.dumps, self.seen))
-        return Outcome(exit_status, stdout, self._stderr.read(), time.monotonic() - self._started)
+        return Outcome(exit_status, stdout, self._stderr.read_text(), time.monotonic() - self._started)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -188,18 +187,19 @@ class Project:
 
     def start(self, *arguments: str) -> Live:
         """Start `rum -o json ...` and leave it running."""
-        stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the command does
-        process = subprocess.Popen(
-            self.command("-o", "json", *arguments),
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            # A test runner that was started in the background ignores it, and so would rum.
-            preexec_fn=heed_interrupts,
-        )
-        return Live(process, stderr)
+        descriptor, stderr = tempfile.mkstemp(prefix="stderr-", dir=self.directory)
+        with open(descriptor, "wb") as written:
+            process = subprocess.Popen(
+                self.command("-o", "json", *arguments),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=written,
+                text=True,
+                # A test runner that was started in the background ignores it, and so would rum.
+                preexec_fn=heed_interrupts,
+            )
+        return Live(process, Path(stderr))
 
     def guest(self, script: str) -> str:
         """What a shell command prints in the guest; it must succeed."""
