@@ -34,7 +34,7 @@ name = "developer"
 env = {{ TOKEN = "{IN_ENVIRONMENT}" }}
 script = '''
 # {IN_SCRIPT}
-echo running
+echo the-script-waits
 until [ -e /run/go-on ]; do sleep 0.2; done
 '''
 """
@@ -84,7 +84,7 @@ def project(open_directory: Path, make_project: MakeProject) -> Project:
 def running(project: Project) -> Live:
     """`rum up` in the middle of the script."""
     live = project.start("up")
-    live.wait_for(lambda event: "running" in event.get("text", ""), within_s=120 * project.patience)
+    live.wait_for(lambda event: "the-script-waits" in event.get("text", ""), within_s=120 * project.patience)
     return live
 
 
