@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -134,19 +136,40 @@ class Project:
         log = self.state_dir / "console.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
+    def domain(self) -> ElementTree.Element:
+        """The definition of the VM's domain, as libvirt has it."""
+        command = ["virsh", "-c", "qemu:///session", "dumpxml", f"rum-{self.state_dir.name}"]
+        return ElementTree.fromstring(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
     def console_socket(self) -> str:
-        """Where the serial port can be talked to, as libvirt knows it."""
-        domain = subprocess.run(
-            ["virsh", "-c", "qemu:///session", "dumpxml", f"rum-{self.state_dir.name}"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        """Where the serial port can be talked to."""
         return next(
             source.attrib["path"]
-            for source in ElementTree.fromstring(domain).iterfind("./devices/serial/source")
+            for source in self.domain().iterfind("./devices/serial/source")
             if source.get("mode") == "bind"
         )
+
+    def vsock_path(self) -> Path | None:
+        """The socket of vhost-device-vsock, where that is the transport; it lies next to QEMU's."""
+        arguments = [element.get("value", "") for element in self.domain().iter() if element.tag.endswith("}arg")]
+        found = re.findall(r"path=([^,]*/vh\.sock)", " ".join(arguments))
+        return Path(found[0]).with_name("vm.vsock") if found else None
+
+    def dial(self, port: int, within_s: float = 30) -> socket.socket:
+        """A stream to a vsock port of the guest, whatever the transport is."""
+        path = self.vsock_path()
+        if path is None:
+            cid = next(element.attrib["address"] for element in self.domain().iterfind("./devices/vsock/cid"))
+            return connected(socket.AF_VSOCK, (int(cid), port), within_s)
+        sock = connected(socket.AF_UNIX, str(path), within_s)
+        sock.sendall(f"CONNECT {port}\n".encode())
+        answer = b""
+        while not answer.endswith(b"\n"):
+            byte = sock.recv(1)
+            assert byte, f"nobody listens at the guest's port {port}"
+            answer += byte
+        assert answer.startswith(b"OK ")
+        return sock
 
     def configure(self, text: str) -> None:
         """Write rum.toml: this text after the image and a small machine."""
@@ -229,6 +252,14 @@ class Project:
         for _ in poll(within_s * self.patience, f"{text!r} {times} times on the console"):
             if self.console.count(text) >= times:
                 return
+
+
+def connected(family: int, address: tuple[int, int] | str, within_s: float) -> socket.socket:
+    """A socket with that many seconds for everything."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.settimeout(within_s)
+    sock.connect(address)
+    return sock
 
 
 def read_if_there(path: Path) -> bytes:
