@@ -156,7 +156,7 @@ class Project:
         return Path(found[0]).with_name("vm.vsock") if found else None
 
     def dial(self, port: int, within_s: float = 30) -> socket.socket:
-        """A stream to a vsock port of the guest, whatever the transport is."""
+        """A stream to a vsock port of the guest, whatever the transport is. Raises ConnectionRefusedError."""
         path = self.vsock_path()
         if path is None:
             cid = next(element.attrib["address"] for element in self.domain().iterfind("./devices/vsock/cid"))
@@ -166,7 +166,9 @@ class Project:
         answer = b""
         while not answer.endswith(b"\n"):
             byte = sock.recv(1)
-            assert byte, f"nobody listens at the guest's port {port}"
+            if not byte:
+                sock.close()
+                raise ConnectionRefusedError
             answer += byte
         assert answer.startswith(b"OK ")
         return sock

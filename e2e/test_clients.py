@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -90,21 +91,22 @@ class TestStalls:
         assert project.guest("echo still here") == "still here\n"
 
 
-class TestReset:
-    @pytest.fixture(scope="class")
-    def lost(self, project: Project, both_ups: object) -> tuple[Outcome, float]:
-        """A `rum provision` whose guest is reset, and after how many seconds it noticed."""
-        project.configure(HOLDING % "holding again")
-        project.guest("rm /run/go-on")
-        live = project.start("provision")
-        live.wait_for(lambda event: "holding again" in event.get("text", ""), within_s=30 * project.patience)
-        # As if by the reset button: nobody closes a connection.
-        project.guest("(sleep 1; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &")
-        start = time.monotonic()
-        live.wait_for(lambda event: "connecting again" in event.get("text", ""), within_s=60 * project.patience)
-        noticed = time.monotonic() - start
-        return live.finish(within_s=60 * project.patience), noticed
+@pytest.fixture(scope="module")
+def lost(project: Project, both_ups: object) -> tuple[Outcome, float]:
+    """A `rum provision` whose guest is reset, and after how many seconds it noticed."""
+    project.configure(HOLDING % "holding again")
+    project.guest("rm /run/go-on")
+    live = project.start("provision")
+    live.wait_for(lambda event: "holding again" in event.get("text", ""), within_s=30 * project.patience)
+    # As if by the reset button: nobody closes a connection.
+    project.guest("(sleep 1; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &")
+    start = time.monotonic()
+    live.wait_for(lambda event: "connecting again" in event.get("text", ""), within_s=60 * project.patience)
+    noticed = time.monotonic() - start
+    return live.finish(within_s=60 * project.patience), noticed
 
+
+class TestReset:
     def test_is_noticed_by_the_silence(self, project: Project, lost: tuple[Outcome, float], measured: Measured) -> None:
         _, noticed = lost
         measured(f"a reset guest is taken for lost {noticed:.0f} s after the command that resets it")
@@ -156,8 +158,10 @@ def daemon_seconds(project: Project) -> float:
 
 class TestStorms:
     def test_of_clients_that_wait_for_their_answer(self, project: Project, both_ups: object) -> None:
+        # More than the agent lets in at once may be refused; none of them may be left without an answer.
         for _ in range(STORM):
-            project.dial(AGENT_PORT).close()
+            with contextlib.suppress(ConnectionRefusedError):
+                project.dial(AGENT_PORT).close()
         assert project.guest("echo still here") == "still here\n"
 
     @pytest.mark.parametrize("sent", [b"", b"CONNECT 2222", b"CONNECT 2222\n"])
