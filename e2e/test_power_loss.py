@@ -43,7 +43,11 @@ PADDING = "# padding padding padding padding padding padding padding padding\n" 
 # Long enough to be half on the disk; it looks at itself before it does anything, and notes durably how it got on.
 SCRIPT = f"""\
 mkdir -p /var/lib/witness
-note() {{ echo "$1 $(cat /proc/sys/kernel/random/boot_id)" >> "/var/lib/witness/$RUM_SCRIPT"; sync; }}
+note() {{
+  echo "$1 $(cat /proc/sys/kernel/random/boot_id)" >> "/var/lib/witness/$RUM_SCRIPT"
+  # These and nothing else: what the rest of the guest has not written is to be lost.
+  sync "/var/lib/witness/$RUM_SCRIPT" /var/lib/witness /var/lib
+}}
 [ "$(sha256sum < "$0" | cut -d' ' -f1)" = "${{0##*/}}" ] || {{ note torn; exit 66; }}
 note started
 seq {LINES}
