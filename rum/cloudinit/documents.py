@@ -97,7 +97,7 @@ def build_user_data(spec: SeedSpec) -> dict[str, object]:
         **mounts,
         "ssh_genkeytypes": ["ed25519"],
         "cloud_init_modules": modules,
-        "bootcmd": [install.DAEMON_RELOAD, install.START_EARLY],
+        "bootcmd": [install.SETTLE, install.DAEMON_RELOAD, install.START_EARLY],
         "runcmd": [*(["mkdir", "-p", mount.target] for mount in spec.mounts), install.DAEMON_RELOAD, install.ENABLE],
     }
 

@@ -8,6 +8,28 @@ UNIT = "rum-agent.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 AUTOLOGIN_PATH = "/etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf"
 
+STATE_DIR = "/var/lib/rum"
+"""The agent's own; it makes it as soon as it starts."""
+
+# cloud-init notes that it has written a file before it writes it, and never syncs: what a power loss in the first boot
+# leaves empty, be it the agent, its key or the network's configuration, it would never write again. So nothing is
+# started before everything is on the disk, and a first boot that did not get so far is done once more from its
+# beginning. Nothing of value is lost by that: without the agent nothing has run yet.
+SETTLE = [
+    "sh",
+    "-c",
+    f"""\
+[ -e {STATE_DIR} ] && exit 0
+cd /var/lib/cloud/data
+if [ "$(cat instance-id)" = "$(cat previous-instance-id)" ]; then
+  cloud-init clean && systemctl reboot --force && sleep 60
+fi
+[ {KEY_PATH} -nt /run/systemd/notify ] || cloud-init single --name write-files --frequency always
+sync
+""",
+]
+"""A command for every boot, before the agent is started."""
+
 DAEMON_RELOAD = ["systemctl", "daemon-reload"]
 START_EARLY = ["systemctl", "start", "--no-block", UNIT]
 ENABLE = ["systemctl", "enable", "--now", UNIT]
