@@ -215,6 +215,7 @@ def test_stays_small_whatever_streams_through_it(
         command = project.command("exec", "--", "wc", "-c")
         counted = subprocess.run(command, env=project.environment, stdin=stdin, capture_output=True, check=True)
     assert int(counted.stdout) == size
+    file.unlink()
     agent = agent_of(project)
     measured(f"agent after {size // 1_000_000} MB each way: RSS {agent.rss} KiB, at most {agent.peak} KiB")
     assert agent.peak < 20 * 1024

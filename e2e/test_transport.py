@@ -104,6 +104,8 @@ def test_exec_moves_every_byte_both_ways(
     measured(f"{kernel}: exec moved {size // 1_000_000} MB each way")
     assert project.guest("cut -d' ' -f1 /run/sum").strip() == expected
     assert sha256(got) == expected
+    given.unlink()
+    got.unlink()
 
 
 def sha256(path: Path) -> str:
