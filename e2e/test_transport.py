@@ -26,22 +26,19 @@ BUFFER_SIZE = 8 * 1024 * 1024
 
 # The options of vsock(7); the listener's sockets inherit them.
 ASK_BUFFERS = """
-import os, socket
+import ctypes, os, socket
+PIDFD_GETFD = 438
 pid = int(os.popen("systemctl show -P MainPID rum-agent").read())
 pidfd = os.pidfd_open(pid)
-import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 for name in os.listdir(f"/proc/{pid}/fd"):
     if not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
         continue
-    taken = libc.syscall(438, pidfd, int(name), 0)
+    taken = libc.syscall(PIDFD_GETFD, pidfd, int(name), 0)
     with socket.socket(fileno=taken) as sock:
         if sock.family == socket.AF_VSOCK:
-            sizes = [
-                int.from_bytes(sock.getsockopt(socket.AF_VSOCK, option, 8), "little")
-                for option in (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, socket.SO_VM_SOCKETS_BUFFER_SIZE)
-            ]
-            print(*sizes)
+            options = (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, socket.SO_VM_SOCKETS_BUFFER_SIZE)
+            print(*(sock.getsockopt(socket.AF_VSOCK, option) for option in options))
 """
 
 

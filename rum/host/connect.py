@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -15,6 +16,10 @@ from rum.host.vhost_worker import Channel, channel_behind
 DIAL_PATIENCE_S = 30.0
 """One attempt over the Unix socket: silence means that the guest stalls, or has just been reset and will never answer.
 Each attempt that is given up leaves a process behind for a while (`rum.host.half_open`)."""
+
+VSOCK_BUFFER_SIZE = 8 * 1024 * 1024
+"""Kernels since 6.12.92 reset a stream whose receive queue holds more small packets than its buffer allows for: about
+455 at the default of 256 KiB. The agent asks for as much."""
 
 OK_LINE_MAX = 64
 """Bytes of the daemon's answer, `OK <port>` and a newline."""
@@ -56,7 +61,16 @@ def _open_vsock(endpoint: VsockEndpoint, deadline: Deadline, check: Check) -> so
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as exc:
         raise HostError(f"cannot open a vsock socket: {exc.strerror}", hint="sudo modprobe vhost_vsock") from exc
+    enlarge_buffer(sock)
     return _connected(sock, (endpoint.cid, endpoint.port), VSOCK_NOT_READY, deadline, check)
+
+
+def enlarge_buffer(sock: socket.socket) -> None:
+    """Make room for many small packets, as far as the kernel allows."""
+    with contextlib.suppress(OSError):
+        # The maximum first: the kernel clamps the size to it (vsock(7)). CPython packs the u64 of these options itself.
+        for option in (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, socket.SO_VM_SOCKETS_BUFFER_SIZE):
+            sock.setsockopt(socket.AF_VSOCK, option, VSOCK_BUFFER_SIZE)
 
 
 def _open_unix(endpoint: UnixEndpoint, deadline: Deadline, check: Check) -> socket.socket:
