@@ -57,7 +57,7 @@ note passed
 
 CONFIG = """
 [advanced]
-boot_timeout_s = 90
+boot_timeout_s = 150
 
 [[provision.script]]
 name = "early"
@@ -196,7 +196,7 @@ def numbered(project: Project, run_id: str) -> Iterator[tuple[str, list[str]]]:
         yield script, shown.output(script).splitlines()
 
 
-def test_up_ends_well_and_nothing_is_half(project: Project, moment: Moment, number: int) -> None:
+def test_up_ends_well_and_nothing_is_half(project: Project, moment: Moment, number: int, measured: Measured) -> None:
     if number % 2:
         lose_power(project)
     killed = up_without_power(project, moment)
@@ -205,6 +205,12 @@ def test_up_ends_well_and_nothing_is_half(project: Project, moment: Moment, numb
     if killed.exit == 4:
         assert "rum up" in killed.done["error"]["hint"]
     again = project.rum("-o", "json", "up")
+    if again.exit == 4 and number % 2 == 0 and "cloud-init failed before" in sentences(again):
+        # Nothing that rum brings along can repair what cloud-init does to itself; then there is a way out.
+        measured("   cloud-init does not survive it: rum says so, and to begin anew")
+        assert "rum destroy" in again.done["error"]["hint"]
+        assert project.rum("destroy", "-y").exit == 0
+        again = project.rum("-o", "json", "up")
     assert again.exit == 0, sentences(again)
     assert "Traceback" not in sentences(again)
     check(project, again)
