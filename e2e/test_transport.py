@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import MakeProject, Measured
-from e2e.peer import IN_GUEST, PORT, Peer, Transfer
+from e2e.peer import IN_GUEST, PORT, Peer
 from e2e.project import Project, poll
 
 SEND_MAX = 16 * 1024
