@@ -62,9 +62,23 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Boot real cloud images and drive the installed `rum`, as an ordinary user; `-- --image NAME` takes another."""
+    selected = any(argument.startswith("e2e/") for argument in session.posargs)
+    run_e2e(session, *session.posargs if selected else ("e2e", *session.posargs))
+
+
+@nox.session
+def e2e_nightly(session: nox.Session) -> None:
+    """What takes an hour: ten power losses, 1 GB through exec, the transport with every guest kernel."""
+    run_e2e(session, "e2e/test_power_loss.py", "e2e/test_service.py", "--rounds", "10", "--stream-mb", "1000")
+    for image in ("debian-12", "debian-13", "debian-sid"):
+        run_e2e(session, "e2e/test_transport.py", "--image", image, "--stream-mb", "256")
+
+
+def run_e2e(session: nox.Session, *arguments: str) -> None:
+    """The end-to-end tests that the arguments select."""
     if os.geteuid() == 0:
         session.error("the end-to-end tests run as an ordinary user: root has no qemu:///session")
     session.install(".[e2e]")
     # A first boot on an emulated CPU outlasts the limit that is meant for unit tests.
     limit = ["-o", "faulthandler_timeout=1200"]
-    session.run("pytest", "e2e", "-n", "auto", "--dist", "loadfile", *limit, *session.posargs)
+    session.run("pytest", "-n", "auto", "--dist", "loadfile", *limit, *arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,17 @@ from e2e.project import Project
 from rum.host import Accelerator, choose_accelerator, choose_transport
 
 MakeProject = Callable[..., Project]
+Measured = Callable[[str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--image` and `--official`."""
+    """`--image` and `--official`, and how much of what takes long."""
     group = parser.getgroup("rum")
     group.addoption("--image", default="debian-12", metavar="NAME|PATH|URL", help="what the tests boot")
     group.addoption("--official", action="store_true", help="download the image even where it could be built")
+    group.addoption("--rounds", type=int, default=3, metavar="N", help="how often the power is lost")
+    group.addoption("--seed", type=int, metavar="N", help="repeats the moments of an earlier run, which printed it")
+    group.addoption("--stream-mb", type=int, default=200, metavar="N", help="what goes through exec, in MB")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -31,6 +35,21 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"transport: {transport.transport.value} ({transport.reason})",
         f"image: {config.getoption('image')}",
     ]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the tests have measured, wherever they ran."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    texts = [text for report in reports for name, text in report.user_properties if name == "measured"]
+    if texts:
+        terminalreporter.section("measured")
+        terminalreporter.line("\n".join(map(str, texts)))
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Measured:
+    """Takes a text for the summary of the whole run."""
+    return lambda text: record_property("measured", text)
 
 
 def build_image(name: str) -> str:
@@ -61,9 +80,10 @@ def make_project(
     """Makes projects whose VMs are destroyed at the module's end, their consoles shown where a test has failed."""
     made: list[Project] = []
 
-    def make(name: str, base: str | None = None) -> Project:
-        directory: Path = tmp_path_factory.mktemp(name)
-        made.append(Project(directory, base or image, patience))
+    def make(
+        name: str, base: str | None = None, directory: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> Project:
+        made.append(Project(directory or tmp_path_factory.mktemp(name), base or image, patience, env or {}))
         return made[-1]
 
     failed_before = request.session.testsfailed

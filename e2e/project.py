@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import re
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,8 +64,9 @@ class Outcome:
 class Live:
     """A command that is still running, its JSON events read as they come."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], stderr: Path) -> None:
         self.process = process
+        self._stderr = stderr
         self.seen: list[Json] = []
         self._started = time.monotonic()
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -80,7 +86,7 @@ class Live:
                 return self.seen[-1]
 
     def finish(self, within_s: float) -> Outcome:
-        """The outcome once the command has ended; it has no stderr."""
+        """The outcome once the command has ended."""
         deadline = time.monotonic() + within_s
         while (line := self._lines.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
             self.seen.append(json.loads(line))
@@ -88,7 +94,8 @@ class Live:
 
     def so_far(self, exit_status: int = -1) -> Outcome:
         """What has been seen, as if the command had ended here."""
-        return Outcome(exit_status, "\n".join(map(json.dumps, self.seen)), "", time.monotonic() - self._started)
+        stdout = "\n".join(map(json.dumps, self.seen))
+        return Outcome(exit_status, stdout, self._stderr.read_text(), time.monotonic() - self._started)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -121,24 +128,52 @@ class Project:
         return found
 
     @property
+    def created(self) -> bool:
+        """Whether there is a VM."""
+        return any((self.directory / "state").glob("rum/vms/*/state.json"))
+
+    @property
     def console(self) -> str:
         """What the serial console has shown so far."""
         log = self.state_dir / "console.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
+    def domain(self) -> ElementTree.Element:
+        """The definition of the VM's domain, as libvirt has it."""
+        command = ["virsh", "-c", "qemu:///session", "dumpxml", f"rum-{self.state_dir.name}"]
+        return ElementTree.fromstring(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
     def console_socket(self) -> str:
-        """Where the serial port can be talked to, as libvirt knows it."""
-        domain = subprocess.run(
-            ["virsh", "-c", "qemu:///session", "dumpxml", f"rum-{self.state_dir.name}"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        """Where the serial port can be talked to."""
         return next(
             source.attrib["path"]
-            for source in ElementTree.fromstring(domain).iterfind("./devices/serial/source")
+            for source in self.domain().iterfind("./devices/serial/source")
             if source.get("mode") == "bind"
         )
+
+    def vsock_path(self) -> Path | None:
+        """The socket of vhost-device-vsock, where that is the transport; it lies next to QEMU's."""
+        arguments = [element.get("value", "") for element in self.domain().iter() if element.tag.endswith("}arg")]
+        found = re.findall(r"path=([^,]*/vh\.sock)", " ".join(arguments))
+        return Path(found[0]).with_name("vm.vsock") if found else None
+
+    def dial(self, port: int, within_s: float = 30) -> socket.socket:
+        """A stream to a vsock port of the guest, whatever the transport is. Raises ConnectionRefusedError."""
+        path = self.vsock_path()
+        if path is None:
+            cid = next(element.attrib["address"] for element in self.domain().iterfind("./devices/vsock/cid"))
+            return connected(socket.AF_VSOCK, (int(cid), port), within_s)
+        sock = connected(socket.AF_UNIX, str(path), within_s)
+        sock.sendall(f"CONNECT {port}\n".encode())
+        answer = b""
+        while not answer.endswith(b"\n"):
+            byte = sock.recv(1)
+            if not byte:
+                sock.close()
+                raise ConnectionRefusedError
+            answer += byte
+        assert answer.startswith(b"OK ")
+        return sock
 
     def configure(self, text: str) -> None:
         """Write rum.toml: this text after the image and a small machine."""
@@ -170,22 +205,40 @@ class Project:
         assert outcome.exit == expect, f"exit {outcome.exit}\n{outcome.stdout[-4000:]}\n{outcome.stderr[-4000:]}"
         return outcome
 
+    def qemu(self) -> int:
+        """The process id of this VM's QEMU."""
+        named = f"guest=rum-{self.state_dir.name},".encode()
+        found = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if named in read_if_there(path)]
+        (pid,) = found
+        return pid
+
     def start(self, *arguments: str) -> Live:
         """Start `rum -o json ...` and leave it running."""
-        process = subprocess.Popen(
-            self.command("-o", "json", *arguments),
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        return Live(process)
+        descriptor, stderr = tempfile.mkstemp(prefix="stderr-", dir=self.directory)
+        with open(descriptor, "wb") as written:
+            process = subprocess.Popen(
+                self.command("-o", "json", *arguments),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=written,
+                text=True,
+                # A test runner that was started in the background ignores it, and so would rum.
+                preexec_fn=heed_interrupts,
+            )
+        return Live(process, Path(stderr))
 
     def guest(self, script: str) -> str:
         """What a shell command prints in the guest; it must succeed."""
         outcome = self.rum("exec", "--", "sh", "-c", script)
         assert outcome.exit == 0, f"{script!r} ended with {outcome.exit}: {outcome.stderr}"
+        return outcome.stdout
+
+    def guest_python(self, program: str, *arguments: str, user: str = "root", within_s: float = 120) -> str:
+        """What a Python program prints in the guest; its text is on no command line. It must succeed."""
+        command = ("exec", "--user", user, "--", "python3", "-", *arguments)
+        outcome = self.rum(*command, stdin=program, within_s=within_s)
+        assert outcome.exit == 0, f"the program ended with {outcome.exit}: {outcome.stderr}"
         return outcome.stdout
 
     def boot_id(self) -> str:
@@ -203,6 +256,26 @@ class Project:
         for _ in poll(within_s * self.patience, f"{text!r} {times} times on the console"):
             if self.console.count(text) >= times:
                 return
+
+
+def connected(family: int, address: tuple[int, int] | str, within_s: float) -> socket.socket:
+    """A socket with that many seconds for everything."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.settimeout(within_s)
+    sock.connect(address)
+    return sock
+
+
+def read_if_there(path: Path) -> bytes:
+    """The file of a process that may be ending."""
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return b""
+
+
+def heed_interrupts() -> None:
+    """In a child: SIGINT ends it, as it does in a terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def poll(within_s: float, what: str) -> Iterator[None]:

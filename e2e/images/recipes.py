@@ -85,15 +85,15 @@ _MADE_BY_CLOUD_INIT = ("etc/ssh/ssh_host_*",)
 _UPDATES = ("updates", "security")
 
 
-def _debian(release: str, suite: str) -> Recipe:
+def _debian(release: str, suite: str, pockets: tuple[str, ...] = _UPDATES) -> Recipe:
     return Recipe(
         name=f"debian-{release}",
         suite=suite,
         packages=_BASE + _WITH_PYTHON + _WITH_CLOUD_INIT,
-        files=guestfiles.common_files(suite, _UPDATES),
+        files=guestfiles.common_files(suite, pockets),
         links=guestfiles.LINKS,
         removed=_MADE_BY_CLOUD_INIT,
-        pockets=_UPDATES,
+        pockets=pockets,
     )
 
 
@@ -121,8 +121,9 @@ def _without_python(recipe: Recipe) -> Recipe:
 
 _DEBIAN_12 = _debian("12", "bookworm")
 _DEBIAN_13 = _debian("13", "trixie")
+_DEBIAN_SID = replace(_debian("sid", "sid", pockets=()), index_may_be_old=True)
 
 RECIPES = {
     recipe.name: recipe
-    for recipe in (_DEBIAN_12, _without_cloud_init(_DEBIAN_12), _without_python(_DEBIAN_12), _DEBIAN_13)
+    for recipe in (_DEBIAN_12, _without_cloud_init(_DEBIAN_12), _without_python(_DEBIAN_12), _DEBIAN_13, _DEBIAN_SID)
 }

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 
 from rum.host.deadlines import Check, Deadline, no_check, wait_readable, wait_writable
 from rum.host.errors import GuestError, HostError
+from rum.host.half_open import HalfOpen
 from rum.host.transport import Endpoint, UnixEndpoint, VsockEndpoint
 from rum.host.vhost_worker import Channel, channel_behind
 
-DIAL_PATIENCE_S = 10.0
-"""One attempt over the Unix socket: silence means that the guest's driver is not up yet, and dropping an attempt
-early can upset vhost-device-vsock 0.3.0."""
+DIAL_PATIENCE_S = 30.0
+"""One attempt over the Unix socket: silence means that the guest stalls, or has just been reset and will never answer.
+Each attempt that is given up leaves a process behind for a while (`rum.host.half_open`)."""
+
+VSOCK_BUFFER_SIZE = 8 * 1024 * 1024
+"""Kernels since 6.12.92 reset a stream whose receive queue holds more small packets than its buffer allows for: about
+455 at the default of 256 KiB. The agent asks for as much."""
 
 OK_LINE_MAX = 64
 """Bytes of the daemon's answer, `OK <port>` and a newline."""
@@ -27,6 +33,10 @@ UNIX_NOT_READY = {errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIP
 
 class NotReadyError(GuestError):
     """Nobody answers yet; worth another attempt. The message says what was seen."""
+
+
+class RefusedError(NotReadyError):
+    """The vsock daemon has closed the connection, which it does when the guest has nobody for it."""
 
 
 def open_stream(endpoint: Endpoint, deadline: Deadline, check: Check = no_check) -> socket.socket:
@@ -51,18 +61,34 @@ def _open_vsock(endpoint: VsockEndpoint, deadline: Deadline, check: Check) -> so
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as exc:
         raise HostError(f"cannot open a vsock socket: {exc.strerror}", hint="sudo modprobe vhost_vsock") from exc
+    enlarge_buffer(sock)
     return _connected(sock, (endpoint.cid, endpoint.port), VSOCK_NOT_READY, deadline, check)
+
+
+def enlarge_buffer(sock: socket.socket) -> None:
+    """Make room for many small packets, as far as the kernel allows."""
+    with contextlib.suppress(OSError):
+        # The maximum first: the kernel clamps the size to it (vsock(7)). CPython packs the u64 of these options itself.
+        for option in (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, socket.SO_VM_SOCKETS_BUFFER_SIZE):
+            sock.setsockopt(socket.AF_VSOCK, option, VSOCK_BUFFER_SIZE)
 
 
 def _open_unix(endpoint: UnixEndpoint, deadline: Deadline, check: Check) -> socket.socket:
     require_channel(endpoint)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     _connected(sock, os.fspath(endpoint.path), UNIX_NOT_READY, deadline, check)
+    half_open = HalfOpen(sock)
     try:
-        _ask_for_port(sock, endpoint.port, deadline, check)
-    except BaseException:
+        _ask_for_port(sock, endpoint.port, deadline, half_open.watched(check))
+    except RefusedError:
+        half_open.answered()
         sock.close()
         raise
+    except BaseException:
+        half_open.leave()
+        sock.close()
+        raise
+    half_open.answered()
     return sock
 
 
@@ -117,7 +143,7 @@ def _ask_for_port(sock: socket.socket, port: int, deadline: Deadline, check: Che
     try:
         sock.send(f"CONNECT {port}\n".encode())
     except OSError as exc:
-        raise NotReadyError(f"the vsock daemon closed the connection: {exc.strerror}") from exc
+        raise RefusedError(f"the vsock daemon closed the connection: {exc.strerror}") from exc
     line = b""
     while not line.endswith(b"\n"):
         line += _read_byte(sock, deadline, check)
@@ -132,7 +158,7 @@ def _read_byte(sock: socket.socket, deadline: Deadline, check: Check) -> bytes:
     try:
         data = sock.recv(1)
     except OSError as exc:
-        raise NotReadyError(f"the vsock daemon closed the connection: {exc.strerror}") from exc
+        raise RefusedError(f"the vsock daemon closed the connection: {exc.strerror}") from exc
     if not data:
-        raise NotReadyError("nobody listens in the guest yet")
+        raise RefusedError("nobody listens in the guest yet")
     return data

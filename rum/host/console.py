@@ -25,6 +25,10 @@ DIAGNOSES = (
     (r"You are in emergency mode|Entering emergency mode", "the guest's systemd is in emergency mode"),
     (r"Out of memory: Killed process|oom-kill:", "the guest ran out of memory; raise resources.memory_mb"),
     (
+        r"failed (?:run of )?stage init-local",
+        "cloud-init failed before it could install the agent, as it does after a power loss in its first run",
+    ),
+    (
         r"Failed to start .*cloud-init",
         "cloud-init cannot start in the guest; without Python 3 in the image it is like that",
     ),
@@ -37,6 +41,9 @@ LINE_MAX = 500
 
 PANIC = "Kernel panic - not syncing"
 """After this nothing comes any more, although the domain goes on running."""
+
+GAVE_UP = re.compile(r"failed (?:run of )?stage init-local.*Cloud-init v\. \S+ finished at", re.DOTALL)
+"""cloud-init has failed where it would have installed the agent, and has done the rest of its work for this boot."""
 
 KERNEL = re.compile(r"Linux version |\[ +\d+\.\d+\] ")
 CLOUD_INIT = re.compile(r"cloud-init", re.IGNORECASE)
@@ -55,6 +62,11 @@ def read_console(log: Path, offset: int = 0) -> list[str]:
         return []
     lines = (clean(line)[:LINE_MAX] for line in re.split(r"[\r\n]+", data.decode("utf-8", "replace")))
     return [line for line in lines if line.strip()]
+
+
+def is_hopeless(lines: list[str]) -> bool:
+    """Whether no agent can come any more in the boot with this console; one that is there already may still come."""
+    return GAVE_UP.search("\n".join(lines)) is not None
 
 
 def diagnose(lines: list[str]) -> str:

@@ -7,7 +7,7 @@ import time
 
 from rum.host.client import AgentConnection, WrongKeyError, open_agent
 from rum.host.connect import NotReadyError
-from rum.host.console import PANIC
+from rum.host.console import PANIC, is_hopeless
 from rum.host.console_tail import ConsoleTail
 from rum.host.deadlines import Check, Deadline, no_check, pause
 from rum.host.errors import GuestError
@@ -24,6 +24,9 @@ WRONG_KEY_MAX = 3
 """An agent that is just being restarted closes connections too, but not time and again right after the proof."""
 
 TAIL_LINES = 15
+BOOT_LINES = 10_000
+"""More than a boot prints."""
+
 LAST_WORDS = 3
 """A panic ends with a line that names it again; after a reboot other lines follow."""
 
@@ -34,6 +37,10 @@ LINE_SHOWN = 50
 
 SHORT_PATIENCE_S = 30.0
 """For commands that expect the agent to be up already; an agent that crashed is started again after 2 s."""
+
+
+class StoppedError(GuestError):
+    """The VM does not run, or no longer."""
 
 
 class BootWatch:
@@ -57,6 +64,8 @@ class BootWatch:
         if now - self._last_sign >= SIGN_OF_LIFE_S:
             self._last_sign = now
             self._emit(Notice(self._sign_of_life(now - self._start)))
+            # Not at once: in later boots an agent is there that does not need cloud-init.
+            require_hope(self._guest)
 
     def _sign_of_life(self, seconds: float) -> str:
         shown = f"; the console says: {shortened(self._last_line)}" if self._last_line else ""
@@ -90,9 +99,9 @@ def panicked(guest: Guest) -> GuestError:
 
 
 def require_alive(guest: Guest) -> None:
-    """Raises GuestError where the VM or the host's half of the channel is dead."""
+    """Raises StoppedError where the VM is dead, GuestError where the host's half of the channel is."""
     if not guest.is_running():
-        raise GuestError(
+        raise StoppedError(
             f"VM {guest.config.name} stopped while rum was waiting for it: {guest.diagnose_boot()}",
             hint="run `rum up` to start it again",
             tail=guest.console_tail(TAIL_LINES),
@@ -101,6 +110,16 @@ def require_alive(guest: Guest) -> None:
         raise GuestError(
             f"the vsock daemon of VM {guest.config.name} has died, so its agent cannot be reached",
             hint="run `rum down` and `rum up`, which starts both again",
+        )
+
+
+def require_hope(guest: Guest) -> None:
+    """Raises GuestError where nothing will install an agent any more."""
+    if is_hopeless(guest.console_tail(BOOT_LINES)):
+        raise GuestError(
+            f"VM {guest.config.name} cannot be provisioned: {guest.diagnose_boot()}",
+            hint="`rum destroy` and `rum up` create it anew",
+            tail=guest.console_tail(TAIL_LINES),
         )
 
 

@@ -131,6 +131,8 @@ class RunReader:
             return False
         except AgentError as exc:
             connection.close()
+            if view.offset and exc.agent_code == ErrorCode.NOT_FOUND.value:
+                raise forgotten(view) from exc
             if not (view.offset and exc.agent_code == ErrorCode.BAD_REQUEST.value):
                 raise
             # The guest died and its record is shorter than what was already shown here: only the result is new.
@@ -148,7 +150,7 @@ class RunReader:
                 connection.acknowledge()
 
     def _on_loss(self, view: RunView, cause: LostError) -> None:
-        during = f" while script '{view.script}' ran" if view.script else ""
+        during = during_script(view)
         if not self.guest.is_running():
             raise GuestError(
                 f"VM {self.guest.config.name} stopped{during}",
@@ -171,6 +173,19 @@ class RunReader:
         """Ask for the run's end on a connection of its own. Raises GuestError."""
         with open_agent(self.guest.endpoint(), self.guest.key(), self.guest.vm_id(), deadline) as connection:
             connection.call("cancel", {"run_id": run_id}, deadline)
+
+
+def during_script(view: RunView) -> str:
+    """Where the run was when its connection was lost, as the end of a sentence."""
+    return f" while script '{view.script}' ran" if view.script else ""
+
+
+def forgotten(view: RunView) -> GuestError:
+    """The sentence for a run that the guest, which died in its first script, has not kept anything of."""
+    return GuestError(
+        f"the guest was reset{during_script(view)}, and has kept nothing of that run",
+        hint="run the same command again: nothing of the run counts as done",
+    )
 
 
 def attach_params(view: RunView, *, follow: bool) -> Message:

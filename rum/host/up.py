@@ -15,9 +15,12 @@ from rum.host.lifecycle import require_running
 from rum.host.machine import Machine
 from rum.host.outcome import Outcome
 from rum.host.provisioning import Provisioning
-from rum.host.reach import boot_deadline, wait_for_agent
+from rum.host.reach import StoppedError, boot_deadline, wait_for_agent
 from rum.host.runreader import RunReader
 from rum.protocol import Message, Mode
+
+STALE_STATE_MS = 5000
+"""libvirt takes a moment to notice that a QEMU was killed, and until then says that the VM runs."""
 
 
 def up(machine: Machine, emit: Emit) -> Outcome:
@@ -27,10 +30,19 @@ def up(machine: Machine, emit: Emit) -> Outcome:
     """
     with machine.lock():
         started = machine.start()
+    looked_at = time.monotonic()
     if not started.booted:
         by = f"accelerator {started.accelerator}, transport {started.transport}"
         emit(Notice(f"VM {machine.config.name} runs already; {by}"))
-    welcome = await_agent(machine, emit)
+    try:
+        welcome = await_agent(machine, emit)
+    except StoppedError:
+        if started.booted or since(looked_at) > STALE_STATE_MS:
+            raise
+        emit(Notice(f"VM {machine.config.name} has just died; it is started again", warning=True))
+        with machine.lock():
+            machine.start()
+        welcome = await_agent(machine, emit)
     machine.note_answer()
     upgrade_if_outdated(machine, welcome, emit)
     return provisioned(machine, emit, "rum up", Provisioning.auto)

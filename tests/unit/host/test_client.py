@@ -14,7 +14,7 @@ import pytest
 
 from rum.host import client
 from rum.host.client import AgentConnection, AgentError, LostError, WrongKeyError, open_agent
-from rum.host.connect import NotReadyError
+from rum.host.connect import NotReadyError, enlarge_buffer
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
 from rum.host.transport import UnixEndpoint, VsockEndpoint
@@ -419,3 +419,25 @@ def test_a_python_without_vsock_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delattr(socket, "AF_VSOCK", raising=False)
     with pytest.raises(HostError, match="without AF_VSOCK"):
         open_agent(VsockEndpoint(70_000), KEY, VM_ID, Deadline(1))
+
+
+class OptionRecorder(socket.socket):
+    """Takes the options of a vsock socket, which not every kernel has."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_UNIX)
+        self.options: list[tuple[int, int]] = []
+
+    def setsockopt(self, level: int, option: int, value: object, size: object = None) -> None:
+        assert level == socket.AF_VSOCK
+        assert isinstance(value, int)
+        self.options.append((option, value))
+
+
+def test_the_largest_buffer_is_allowed_before_it_is_asked_for() -> None:
+    with OptionRecorder() as sock:
+        enlarge_buffer(sock)
+        assert sock.options == [
+            (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, 8 << 20),
+            (socket.SO_VM_SOCKETS_BUFFER_SIZE, 8 << 20),
+        ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rum.host.console import diagnose, read_console
+from rum.host.console import diagnose, is_hopeless, read_console
 
 
 def test_lines_come_without_control_characters(tmp_path: Path) -> None:
@@ -74,6 +74,10 @@ def test_no_log_is_no_lines(tmp_path: Path) -> None:
             "cloud-init[300]: running 'init-local'\ndev login: rum (automatic login)",
             "the guest has booted to its login prompt, but its agent does not answer",
         ),
+        (
+            "cloud-init[257]: failed run of stage init-local\nFailed to start cloud-init-local.service",
+            "cloud-init failed before it could install the agent, as it does after a power loss in its first run",
+        ),
         ("[   99.1] reboot: Power down", "the guest has shut itself down"),
         ("[    0.0] Linux version 6.1", "the guest's kernel has started, but the guest is not up yet"),
         ("SeaBIOS (version 1.16)", "the guest has not come further than: SeaBIOS (version 1.16)"),
@@ -81,3 +85,15 @@ def test_no_log_is_no_lines(tmp_path: Path) -> None:
 )
 def test_a_console_becomes_a_sentence(console: str, sentence: str) -> None:
     assert diagnose(console.splitlines()) == sentence
+
+
+FAILED = "[   98.1] cloud-init[257]: 2026-11-26 11:58:21,566 - util.py[WARNING]: failed stage init-local"
+FINISHED = (
+    "[  283.3] cloud-init[341]: Cloud-init v. 22.4.2 finished at Thu, 26 Nov 2026 12:01:26 +0000. Datasource None"
+)
+
+
+def test_a_guest_is_hopeless_once_cloud_init_has_failed_and_finished() -> None:
+    assert is_hopeless([FAILED, "dev login:", FINISHED])
+    assert not is_hopeless([FAILED, "dev login:"])
+    assert not is_hopeless([FINISHED])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -259,6 +260,24 @@ def test_the_agent_killed_in_mid_script_is_an_interruption_that_says_what_ran(tm
         with pytest.raises(GuestError, match="while script 'long' ran"):
             up(guest, seen)
         crasher.join()
+
+
+def test_a_guest_that_is_reset_before_the_run_is_on_its_disk_is_told(tmp_path: Path) -> None:
+    with local_guest(tmp_path, script_toml("long", "echo shown; sleep 5")) as guest:
+        seen = Seen()
+
+        def reset() -> None:
+            wait_until(lambda: seen.output() == b"shown\n", "the output")
+            guest.stop(kill=True)
+            shutil.rmtree(guest.root / "var/lib/rum/runs")
+            guest.new_boot()
+            guest.start()
+
+        resetting = Background(reset)
+        with pytest.raises(GuestError, match="the guest was reset while script 'long' ran, and has kept") as caught:
+            up(guest, seen)
+        resetting.join()
+        assert "again" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(("script", "status"), [("echo ran", 0), ("echo ran; exit 5", 1)])

@@ -72,6 +72,21 @@ def test_the_wait_shows_the_console_and_signs_of_life(tmp_path: Path, monkeypatc
     assert any(text.startswith("still booting, ") and text.endswith("Starting it") for text in seen.notices())
 
 
+def test_a_guest_that_nothing_can_be_installed_in_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "SIGN_OF_LIFE_S", 0.1)
+    with local_guest(tmp_path, started=False) as guest:
+        gave_up = (
+            "cloud-init[2]: failed run of stage init-local\ncloud-init[3]: Cloud-init v. 22.4.2 finished at 12:01\n"
+        )
+        guest.paths.console_log.write_text(gave_up)
+        with pytest.raises(GuestError, match="VM demo cannot be provisioned") as caught:
+            wait_for_agent(guest, Deadline(60), Seen())
+        assert "rum destroy" in str(caught.value.hint)
+        guest.start()
+        with wait_for_agent(guest, Deadline(20), Seen()) as connection:
+            assert connection.welcome["vm_id"] == guest.vm_id(), "an agent that is there needs no cloud-init"
+
+
 def write_panic(guest: LocalGuest) -> None:
     with guest.paths.console_log.open("ab") as console:
         console.write(b"[ 5.1] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n[ 5.2] Call Trace:\r\n")
