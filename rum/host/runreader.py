@@ -13,6 +13,7 @@ from rum.host.errors import GuestError
 from rum.host.events import Emit, Notice
 from rum.host.guest import Guest
 from rum.host.interrupts import FirstInterrupt
+from rum.host.outcome import while_script
 from rum.host.reach import TAIL_LINES, boot_deadline, wait_for_agent
 from rum.host.records import RunCopies
 from rum.host.runview import RunView
@@ -150,7 +151,7 @@ class RunReader:
                 connection.acknowledge()
 
     def _on_loss(self, view: RunView, cause: LostError) -> None:
-        during = during_script(view)
+        during = while_script(view.script)
         if not self.guest.is_running():
             raise GuestError(
                 f"VM {self.guest.config.name} stopped{during}",
@@ -175,15 +176,10 @@ class RunReader:
             connection.call("cancel", {"run_id": run_id}, deadline)
 
 
-def during_script(view: RunView) -> str:
-    """Where the run was when its connection was lost, as the end of a sentence."""
-    return f" while script '{view.script}' ran" if view.script else ""
-
-
 def forgotten(view: RunView) -> GuestError:
     """The sentence for a run that the guest, which died in its first script, has not kept anything of."""
     return GuestError(
-        f"the guest was reset{during_script(view)}, and has kept nothing of that run",
+        f"the guest was reset{while_script(view.script)}, and has kept nothing of that run",
         hint="run the same command again: nothing of the run counts as done",
     )
 

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rum.cloudinit import Mount, SeedSpec, build_seed, install, seed_hash
+from rum.cloudinit import Mount, SeedSpec, build_seed, seed_hash
 
 SPEC = SeedSpec(
     vm_id="0b8cbb2c-7a4c-4d8a-9f52-3f0f5a1f2f11",
@@ -91,7 +91,6 @@ def test_write_files_comes_before_bootcmd_which_starts_the_agent() -> None:
     assert modules[:2] == ["write-files", "bootcmd"]
     assert "mounts" not in modules
     assert document["bootcmd"] == [
-        install.SETTLE,
         ["systemctl", "daemon-reload"],
         ["systemctl", "start", "--no-block", "rum-agent.service"],
     ]
