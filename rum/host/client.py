@@ -25,7 +25,7 @@ from rum.protocol import (
     RemoteProtocolError,
     Role,
 )
-from rum.protocol.limits import PEER_LOST_S, PROTOCOL_VERSION
+from rum.protocol.limits import PEER_LOST_S, PROTOCOL_VERSION, SEND_MAX
 from rum.protocol.messages import ACK, request
 
 RECEIVE_SIZE = 64 * 1024
@@ -135,7 +135,7 @@ class AgentConnection:
             if not wait_writable(self._sock, deadline):
                 raise LostError("the agent takes no data any more")
             try:
-                view = view[self._sock.send(view) :]
+                view = view[self._sock.send(view[:SEND_MAX]) :]
             except BlockingIOError:
                 continue
             except OSError as exc:
@@ -156,7 +156,7 @@ class AgentConnection:
     def send_some(self, data: bytes | bytearray) -> int:
         """Bytes that the socket took now. Raises LostError."""
         try:
-            return self._sock.send(data)
+            return self._sock.send(memoryview(data)[:SEND_MAX])
         except BlockingIOError:
             return 0
         except OSError as exc:

@@ -19,6 +19,7 @@ from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
 from rum.host.transport import UnixEndpoint, VsockEndpoint
 from rum.protocol import AgentHandshake, HostHandshake, Kind, encode_frame, encode_message, encode_output
+from rum.protocol.limits import SEND_MAX
 from rum.protocol.messages import welcome
 from tests.unit.host.local_guest import LocalGuest, local_guest
 
@@ -115,6 +116,28 @@ def test_bytes_in_any_pieces_give_the_same_events() -> None:
     stream = encode_output(Kind.STDERR, 5, b"hi") + RESULT
     with connected(answering(*(stream[i : i + 1] for i in range(len(stream))))) as connection:
         assert authenticated(connection).call("x") == {"type": "result", "ok": True}
+
+
+def test_no_send_is_larger_than_16_kib() -> None:
+    # Its messages are what single calls have sent.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sizes: list[int] = []
+
+    def play() -> None:
+        greet(theirs)
+        while sum(sizes) < 150_000:
+            sizes.append(len(theirs.recv(1_000_000)))
+
+    peer = threading.Thread(target=play)
+    peer.start()
+    with theirs, authenticated(AgentConnection(ours)) as connection:
+        connection.send_request("provision", {"text": "x" * 100_000})
+        rest = bytearray(connection.encode(Kind.STDIN, b"y" * 50_000))
+        while rest:
+            del rest[: connection.send_some(rest)]
+        peer.join(20)
+    assert sum(sizes) > 150_000
+    assert max(sizes) == SEND_MAX
 
 
 def test_an_end_before_the_result_is_a_loss_whatever_came_before() -> None:
