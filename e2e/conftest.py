@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--official", action="store_true", help="download the image even where it could be built")
     group.addoption("--rounds", type=int, default=3, metavar="N", help="how often the power is lost")
     group.addoption("--seed", type=int, metavar="N", help="repeats the moments of an earlier run, which printed it")
-    group.addoption("--stream-mb", type=int, default=200, metavar="N", help="what goes through exec, in MB")
+    group.addoption("--stream-mb", type=int, default=20, metavar="N", help="what goes through exec, in MB")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -23,7 +23,7 @@ SEND_MAX = 16 * 1024
 
 SAFE = [1000, 4096, SEND_MAX - 1, SEND_MAX, SEND_MAX + 1]
 TOO_LARGE = [n + off for n in (32 * 1024, 64 * 1024) for off in (-1, 0, 1)]
-TOTAL = 16 * 1000 * 1000
+TOTAL = 4 * 1000 * 1000
 BUFFER_SIZE = 8 * 1024 * 1024
 
 # The options of vsock(7); the listener's sockets inherit them.

@@ -9,7 +9,17 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 SHEBANG = b"#!/usr/bin/python3 -IS\n"
-MAIN = b"import sys\n\nfrom rum.agent.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
+MAIN = b"""\
+import sys
+
+from rum.agent.lean import leave_out_openssl
+
+leave_out_openssl()
+
+from rum.agent.__main__ import main
+
+sys.exit(main(sys.argv[1:]))
+"""
 PACKAGES = ("agent", "protocol")
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)

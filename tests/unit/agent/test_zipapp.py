@@ -16,6 +16,15 @@ def test_it_serves_from_the_zipapp_alone(shipped: Agent) -> None:
     assert (answer.end["success"], answer.stdout) == (True, b"one\ntwo\n")
 
 
+def test_it_does_without_openssl(shipped: Agent) -> None:
+    """Its library would take more memory than all that the agent does."""
+    shipped.start()
+    assert shipped.provision(system("true")).end["success"]
+    loaded = Path(f"/proc/{shipped.pid}/maps").read_text()
+    assert "libcrypto" not in loaded
+    assert "_hashlib" not in loaded
+
+
 def test_the_directory_it_was_started_in_may_be_removed(shipped: Agent, tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
