@@ -322,4 +322,4 @@ class AgentMachine(RuleBasedStateMachine):
 
 
 TestAgentMachine = AgentMachine.TestCase
-TestAgentMachine.settings = settings(stateful_step_count=12, suppress_health_check=list(HealthCheck))
+TestAgentMachine.settings = settings(max_examples=25, stateful_step_count=12, suppress_health_check=list(HealthCheck))
