@@ -55,12 +55,12 @@ def read_filesystem(entry: Table, kind: str, drives: Mapping[str, Drive], before
     target = entry.text("target", "", TARGET, is_target)
     entry.close()
     for key, value, used in (
-        ("drive", drive, {filesystem.drive for filesystem in before}),
+        ("drive", drive, {name for filesystem in before for name in filesystem.drives}),
         ("target", target, {filesystem.target for filesystem in before}),
     ):
         if value and value in used:
             entry.problems.note_value(entry.path_of(key), value, f"another file system has this {key}")
-    return Filesystem(kind, drive, target)
+    return Filesystem(kind, (drive,), target)
 
 
 def is_target(path: str) -> bool:

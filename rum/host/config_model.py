@@ -28,11 +28,20 @@ class ResourcesConfig:
 
 
 @dataclass(frozen=True)
+class Interface:
+    """`[[network.interfaces]]`: one more NIC on a libvirt network, by DHCP or at this address ("192.168.50.2/24")."""
+
+    network: str
+    ip: str | None = None
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """`[network]`: mode is "user", "nat" or "none"."""
 
     mode: str
     hostname: str
+    interfaces: tuple[Interface, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,11 +69,45 @@ class Drive:
 
 @dataclass(frozen=True)
 class Filesystem:
-    """`[[fs.<kind>]]`: a file system on a drive, mounted at an absolute path."""
+    """`[[fs.<kind>]]`: a file system on one or several drives, mounted at an absolute path.
+
+    `mode` is how btrfs ("single", "raid0", "raid1", "raid10") or zfs ("stripe", "mirror", "raidz1", "raidz2",
+    "raidz3") spreads over its drives, None for the kind's own default; `pool` is the zfs pool's name.
+    """
 
     kind: str
-    drive: str
+    drives: tuple[str, ...]
     target: str
+    mode: str | None = None
+    pool: str | None = None
+
+
+@dataclass(frozen=True)
+class Mount:
+    """`[[mounts]]`: a directory of the host (absolute) at an absolute path of the guest, by its virtiofs tag."""
+
+    source: Path
+    target: str
+    tag: str
+    readonly: bool = False
+
+
+@dataclass(frozen=True)
+class Port:
+    """`[[ports]]`: what connects to `bind`:`host` on the host reaches the guest's loopback at `guest`."""
+
+    host: int
+    guest: int
+    bind: str = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class AutoPorts:
+    """`[auto_ports]`: whatever listens in the guest from `low` to `high` is forwarded from `bind` on the host."""
+
+    low: int = 1024
+    high: int = 65535
+    bind: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -96,6 +139,9 @@ class Config:
     filesystems: tuple[Filesystem, ...]
     scripts: tuple[ProvisionScript, ...]
     advanced: AdvancedConfig
+    mounts: tuple[Mount, ...] = ()
+    ports: tuple[Port, ...] = ()
+    auto_ports: AutoPorts | None = None
 
     @property
     def domain_name(self) -> str:

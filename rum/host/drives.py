@@ -139,8 +139,8 @@ def drives_script(filesystems: Sequence[Filesystem]) -> ProvisionScript:
 def drives_text(filesystems: Sequence[Filesystem], files: GuestFiles | None = None) -> str:
     """The script's text: POSIX sh, safe to run again."""
     files = files or GuestFiles()
-    prepare = [shlex.join(["prepare", fs.drive, fs.target, fstab_field(fs.target)]) for fs in filesystems]
-    attach = [shlex.join(["attach", fs.drive, fs.target]) for fs in filesystems]
+    prepare = [shlex.join(["prepare", *fs.drives, fs.target, fstab_field(fs.target)]) for fs in filesystems]
+    attach = [shlex.join(["attach", *fs.drives, fs.target]) for fs in filesystems]
     text = TEMPLATE.replace("@options@", MOUNT_OPTIONS)
     for name in ("dev", "sys_block", "fstab", "systemd"):
         text = text.replace(f"@{name}@", shlex.quote(getattr(files, name)))

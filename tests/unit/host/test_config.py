@@ -98,7 +98,7 @@ boot_timeout_s = 60
     assert (config.user.name, config.user.groups) == ("dev", ("docker", "video"))
     assert config.ssh.authorized_keys == ("ssh-ed25519 AAAA me",)
     assert config.drives == {"data": Drive("data", 512 << 20), "spare": Drive("spare", 10 << 30)}
-    assert config.filesystems == (Filesystem("ext4", "data", "/srv/my data"),)
+    assert config.filesystems == (Filesystem("ext4", ("data",), "/srv/my data"),)
     assert config.advanced.machine == "pc-q35-7.2"
     assert (config.advanced.autologin, config.advanced.boot_timeout_s) == (True, 60)
 
@@ -280,7 +280,7 @@ def test_parents_are_mounted_before_what_is_below_them(tmp_path: Path) -> None:
     drives = "".join(f'[drives.{name}]\nsize = "1G"\n' for name, _ in entries)
     tables = "".join(f'[[fs.ext4]]\ndrive = "{name}"\ntarget = "{target}"\n' for name, target in entries)
     config = load_config(write(tmp_path, MINIMAL + drives + tables))
-    assert [filesystem.drive for filesystem in config.filesystems] == ["b", "a", "c"]
+    assert [filesystem.drives[0] for filesystem in config.filesystems] == ["b", "a", "c"]
 
 
 def test_two_scripts_of_one_name_are_a_problem(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def guest(tmp_path: Path) -> Guest:
 
 
 def ext4(drive: str, target: str) -> Filesystem:
-    return Filesystem("ext4", drive, target)
+    return Filesystem("ext4", (drive,), target)
 
 
 def blkid(path: Path, tag: str) -> str:
