@@ -8,38 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 from dataclasses import dataclass
 
-from rum.host import vhost_user, vm_files
+from rum.host import vm_files
 from rum.host.accelerator import TIMEOUT_FACTOR, Accelerator, choose_accelerator
 from rum.host.config_model import Config
 from rum.host.console import diagnose, read_console
-from rum.host.domain_xml import DomainSpec, build_domain_xml
+from rum.host.domain_start import DomainStart, stop_daemons, transport_works
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice, Phase
-from rum.host.libvirt_driver import CidInUseError, ForeignDomainError, LibvirtDriver, default_uri, qemu_log_tail
+from rum.host.libvirt_driver import ForeignDomainError, LibvirtDriver, default_uri
 from rum.host.paths import VmPaths
 from rum.host.progress import phase
 from rum.host.store import LastStart, VmLock, VmState, load_state, save_state
-from rum.host.transport import (
-    Endpoint,
-    Transport,
-    TransportChoice,
-    UnixEndpoint,
-    VsockEndpoint,
-    choose_transport,
-    cid_candidates,
-)
-from rum.host.vhost_worker import Channel, channel_behind
+from rum.host.transport import Endpoint, Transport, UnixEndpoint, VsockEndpoint, choose_transport
 
 SHUTDOWN_TIMEOUT_S = 30
 PRESS_EVERY_S = 10
 """The power button is pressed again: a guest that is still booting does not notice it."""
 
 OFF_TIMEOUT_S = 30.0
-CID_ATTEMPTS = 16
-TAIL_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -113,11 +101,7 @@ class Machine:
 
     def transport_alive(self) -> bool:
         """Whether the host's half of the channel works."""
-        if self._require_started().transport == Transport.VHOST_VSOCK:
-            return True
-        if not (vhost_user.find_daemons(self._paths) and self._paths.vsock_socket.exists()):
-            return False
-        return channel_behind(self._paths.vsock_socket) is not Channel.DEAD
+        return transport_works(self._paths, self._require_started())
 
     def timeout_factor(self) -> int:
         """What every guest-side timeout is multiplied by: 1 under KVM, 5 under TCG."""
@@ -163,17 +147,17 @@ class Machine:
         """Shut the VM down: "stopped", "forced" where it did not within 30 s, or "not-running"."""
         with self.lock():
             if self.state() not in ("running", "paused"):
-                vhost_user.stop_daemon(self._paths)
+                stop_daemons(self._paths)
                 return "not-running"
             how = self._turn_off()
-            vhost_user.stop_daemon(self._paths)
+            stop_daemons(self._paths)
             return how
 
     def destroy(self) -> bool:
         """Remove the VM, its disks and its keys; the copies of its runs stay. Returns whether there was one."""
         with self.lock():
             had_domain = self._remove_domain()
-            vhost_user.stop_daemon(self._paths)
+            stop_daemons(self._paths)
             return vm_files.remove_files(self._paths) or had_domain
 
     def _create(self) -> VmState:
@@ -227,61 +211,9 @@ class Machine:
         self._emit(Notice(f"transport {transport.transport} ({transport.reason})"))
         with phase(self._emit, "domain") as detail:
             detail.append(self._config.domain_name)
-            self._start_domain(state, accelerator.accelerator, transport)
+            start = DomainStart(self._driver(), self._config, self._paths, accelerator.accelerator, transport)
+            start.run(state)
         vm_files.remove_old_seeds(self._paths, state.seed_hash)
-
-    def _start_domain(self, state: VmState, accelerator: Accelerator, transport: TransportChoice) -> None:
-        console = self._paths.console_log
-        offset = console.stat().st_size if console.exists() else 0
-        self._paths.console_socket.unlink(missing_ok=True)
-        for cid in itertools.islice(cid_candidates(state.vm_id), CID_ATTEMPTS):
-            started = LastStart(accelerator.value, transport.transport.value, cid, offset)
-            with vm_files.disk_errors("the VM's state"):
-                # Written before the start: a domain that runs is never without its record.
-                save_state(self._paths.state_file, dataclasses.replace(state, started=started))
-            with contextlib.suppress(CidInUseError):
-                try:
-                    self._start_once(state, started, transport)
-                except BaseException:
-                    vhost_user.stop_daemon(self._paths)
-                    save_state(self._paths.state_file, state)
-                    raise
-                return
-        raise HostError(f"{CID_ATTEMPTS} vsock CIDs were tried and all are taken")
-
-    def _start_once(self, state: VmState, started: LastStart, transport: TransportChoice) -> None:
-        name = self._config.domain_name
-        driver = self._driver()
-        driver.define(name, build_domain_xml(self._domain_spec(state, started)))
-        if transport.program:
-            vhost_user.start_daemon(transport.program, started.cid, self._paths)
-        driver.start(name)
-        if driver.state(name) not in ("running", "paused"):
-            raise HostError("QEMU ended as soon as it was started", tail=qemu_log_tail(driver.uri, name, TAIL_LINES))
-
-    def _domain_spec(self, state: VmState, started: LastStart) -> DomainSpec:
-        config, paths = self._config, self._paths
-        return DomainSpec(
-            vm_id=state.vm_id,
-            name=config.domain_name,
-            id8=config.id8,
-            config_path=config.path,
-            memory_mb=config.resources.memory_mb,
-            cpus=config.resources.cpus,
-            machine=config.advanced.machine,
-            firmware=config.advanced.firmware,
-            accelerator=Accelerator(started.accelerator),
-            transport=Transport(started.transport),
-            cid=started.cid,
-            vhost_socket=paths.vhost_socket,
-            overlay=paths.overlay,
-            seed=paths.seed(state.seed_hash),
-            console_socket=paths.console_socket,
-            console_log=paths.console_log,
-            network_mode=config.network.mode,
-            drives={name: paths.drive(name) for name in config.drives},
-            confinement=self._driver().confinement(),
-        )
 
     def _turn_off(self) -> str:
         driver, name = self._driver(), self._config.domain_name

@@ -43,7 +43,7 @@ def build_for_the_test_driver(spec: domain_xml.DomainSpec) -> str:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory with a rum.toml and an image; its VM is gone afterwards."""
-    monkeypatch.setattr("rum.host.machine.build_domain_xml", build_for_the_test_driver)
+    monkeypatch.setattr("rum.host.domain_start.build_domain_xml", build_for_the_test_driver)
     for name in ("state", "cache"):
         monkeypatch.setenv(f"XDG_{name.upper()}_HOME", str(tmp_path / name))
     directory = tmp_path / "project"
@@ -309,7 +309,7 @@ def test_a_create_that_fails_leaves_nothing(project: Path) -> None:
 def test_a_vm_whose_first_start_failed_is_created_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vm = machine(project)
     with monkeypatch.context() as broken:
-        broken.setattr("rum.host.machine.build_domain_xml", lambda spec: "<domain/>")
+        broken.setattr("rum.host.domain_start.build_domain_xml", lambda spec: "<domain/>")
         with pytest.raises(HostError):
             vm.start()
     assert vm.last_start() is None
