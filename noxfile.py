@@ -25,7 +25,15 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict over everything, for the host's Python."""
-    session.install("mypy>=2.4,<3", "types-PyYAML", "nox", *PROJECT["dependencies"], *EXTRAS["test"], *EXTRAS["e2e"])
+    session.install(
+        "mypy>=2.4,<3",
+        "types-PyYAML",
+        "types-jsonschema",
+        "nox",
+        *PROJECT["dependencies"],
+        *EXTRAS["test"],
+        *EXTRAS["e2e"],
+    )
     session.run("mypy")
 
 

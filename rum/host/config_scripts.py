@@ -1,107 +1,94 @@
-"""`[provision.*]` of rum.toml."""
+"""Rules about `[provision.*]`, and what the scripts come to."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from rum.host.toml_fields import Problems, Table
+from rum.host.config_disks import check_either
+from rum.host.config_document import File, Script
+from rum.host.config_draft import Draft
+from rum.host.config_place import Place
 from rum.protocol import After, ProvisionScript, RunOn
-from rum.protocol.fields import ENV_NAME
 from rum.protocol.limits import MESSAGE_MAX, SCRIPTS_MAX, STRING_MAX
-from rum.protocol.scripts import NAME, ORDER_MAX
 
 RESERVED = {"drives": "the drives script", "system": "[provision.system]", "boot": "[provision.boot]"}
 SYSTEM_ORDER = 100
 BOOT_ORDER = 200
-ALLOWED_NAME = "a lower-case letter or digit, then lower-case letters, digits, '.', '_' and '-', at most 64 characters"
 ROOM = 1 << 16
-"""What a request holds besides the scripts, generously."""
+"""What a request holds besides the scripts, generously; in bytes."""
 
 
-def read_scripts(table: Table, directory: Path) -> list[ProvisionScript]:
-    """Every script that rum.toml holds or names; paths are relative to `directory`."""
-    scripts: list[ProvisionScript] = []
-    for name, order, run_on in (("system", SYSTEM_ORDER, RunOn.SYSTEM), ("boot", BOOT_ORDER, RunOn.BOOT)):
-        entry = table.table(name)
-        if name in table:
-            scripts.append(read_body(entry, directory, name, order, run_on))
-    for entry in table.tables("script"):
-        scripts.append(read_named(entry, directory, {script.name for script in scripts}))
-    table.close()
-    check_total(table.problems, scripts)
-    return scripts
+def check_scripts(draft: Draft, directory: Path) -> dict[Place, str]:
+    """Every rule about scripts; the text of each, by the place of its table."""
+    for place, name in draft.find("provision.script.*.name", str):
+        if name in RESERVED:
+            draft.note_value(place, name, f"this is the name of {RESERVED[name]}")
+    draft.refuse_repeated(draft.find("provision.script.*.name", str), "script", "name")
+    contents = {}
+    for pattern in ("provision.system", "provision.boot", "provision.script.*"):
+        for table, _ in draft.find(pattern, dict):
+            check_either(draft, table, "script", "file")
+            contents[table] = read_content(draft, table, directory)
+    check_total(draft, contents)
+    return contents
 
 
-def read_named(entry: Table, directory: Path, before: set[str]) -> ProvisionScript:
-    """One `[[provision.script]]`."""
-    entry.require("name", "order", "run_on")
-    name = entry.text("name", "", ALLOWED_NAME, NAME.fullmatch)
-    if name in RESERVED:
-        entry.problems.note_value(entry.path_of("name"), name, f"this is the name of {RESERVED[name]}")
-    elif name in before:
-        entry.problems.note_value(entry.path_of("name"), name, "another script has this name")
-    order = entry.integer("order", 0, low=0, high=ORDER_MAX)
-    run_on = entry.choice("run_on", RunOn.SYSTEM.value, [member.value for member in RunOn])
-    return read_body(entry, directory, name, order, RunOn(run_on))
-
-
-def read_body(table: Table, directory: Path, name: str, order: int, run_on: RunOn) -> ProvisionScript:
-    """The keys that every script has."""
-    after = table.choice("after", "", [member.value for member in After])
-    script = ProvisionScript(
-        name=name,
-        content=read_content(table, directory),
-        order=order,
-        run_on=run_on,
-        timeout_s=table.seconds("timeout_s"),
-        env=read_env(table.table("env")),
-        after=After(after) if after else None,
-    )
-    table.close()
-    return script
-
-
-def read_content(table: Table, directory: Path) -> str:
-    """The text of `script`, or of the file that `file` names: exactly one of the two."""
-    script = table.optional_text("script", "the script's text")
-    file = table.optional_text("file", "a path", lambda path: path and "\0" not in path)
-    if (script is None) == (file is None):
-        table.problems.note(table.path, "needs either script or file" if script is None else "has both script and file")
-        return ""
-    if script is not None or not file:
-        return script or ""
+def read_content(draft: Draft, table: Place, directory: Path) -> str:
+    """The text of `script`, or of the file that `file` names."""
+    file = draft.get(table, "file", str)
+    if file is None or draft.has(table, "script"):
+        return draft.get(table, "script", str) or ""
+    place = (*table, "file")
     try:
         return (directory / Path(file).expanduser()).read_bytes().decode("utf-8")
     except OSError as exc:
-        table.problems.note_value(table.path_of("file"), file, f"cannot be read: {exc.strerror}")
+        draft.note_value(place, file, f"cannot be read: {exc.strerror}")
     except UnicodeDecodeError:
-        table.problems.note_value(table.path_of("file"), file, "must be a text file in UTF-8")
+        draft.note_value(place, file, "must be a text file in UTF-8")
     except RuntimeError:
-        table.problems.note_value(table.path_of("file"), file, "there is no such home directory")
+        draft.note_value(place, file, "there is no such home directory")
     return ""
 
 
-def read_env(table: Table) -> dict[str, str]:
-    """Environment variables: names that a shell can refer to, values without NUL."""
-    env = {}
-    for key in table:
-        if ENV_NAME.fullmatch(key):
-            env[key] = table.text(key, "", "a string without NUL", lambda value: "\0" not in value)
-        else:
-            table.text(key, "", "a string")
-            table.problems.note(table.path_of(key), "must be named by letters, digits and _, not a digit first")
-    return env
-
-
-def check_total(problems: Problems, scripts: list[ProvisionScript]) -> None:
+def check_total(draft: Draft, contents: Mapping[Place, str]) -> None:
     """All scripts travel in one message, which has a limit."""
-    if len(scripts) > SCRIPTS_MAX:
-        problems.note("provision", f"has {len(scripts)} scripts, at most {SCRIPTS_MAX} are allowed")
-    sizes = {script.name: len(json.dumps(script.content)) for script in scripts}
-    for name, size in sizes.items():
+    if len(contents) > SCRIPTS_MAX:
+        draft.note(("provision",), f"has {len(contents)} scripts, at most {SCRIPTS_MAX} are allowed")
+    sizes = {table: len(json.dumps(content)) for table, content in contents.items()}
+    for table, size in sizes.items():
         if size > STRING_MAX:
-            problems.note("provision", f"the script {name} is over {STRING_MAX >> 20} MiB, the most that one may have")
-    size = sum(sizes.values()) + sum(len(json.dumps(dict(script.env))) for script in scripts)
-    if size > MESSAGE_MAX - ROOM:
-        problems.note("provision", f"the scripts are {size >> 20} MiB together, which is over {MESSAGE_MAX >> 20} MiB")
+            draft.note(table, f"the script is over {STRING_MAX >> 20} MiB, the most that one may have")
+    env = sum(len(json.dumps(draft.get(table, "env", dict) or {}, default=str)) for table in contents)
+    if (size := sum(sizes.values()) + env) > MESSAGE_MAX - ROOM:
+        draft.note(("provision",), f"the scripts are {size >> 20} MiB together, which is over {MESSAGE_MAX >> 20} MiB")
+
+
+def build_scripts(document: File, contents: Mapping[Place, str]) -> list[ProvisionScript]:
+    """Every script that rum.toml holds or names."""
+    provision = document.provision
+    scripts = []
+    if provision.system is not None:
+        content = contents["provision", "system"]
+        scripts.append(build_script(provision.system, content, "system", SYSTEM_ORDER, RunOn.SYSTEM))
+    if provision.boot is not None:
+        content = contents["provision", "boot"]
+        scripts.append(build_script(provision.boot, content, "boot", BOOT_ORDER, RunOn.BOOT))
+    for index, entry in enumerate(provision.script):
+        content = contents["provision", "script", index]
+        scripts.append(build_script(entry, content, entry.name, entry.order, RunOn(entry.run_on)))
+    return scripts
+
+
+def build_script(entry: Script, content: str, name: str, order: int, run_on: RunOn) -> ProvisionScript:
+    """One script."""
+    return ProvisionScript(
+        name=name,
+        content=content,
+        order=order,
+        run_on=run_on,
+        timeout_s=entry.timeout_s,
+        env=entry.env,
+        after=After(entry.after) if entry.after else None,
+    )

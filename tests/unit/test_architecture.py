@@ -21,6 +21,8 @@ SHIPPED = [
 
 ONLY_IN = {
     "libvirt": ["rum/host/libvirt_driver.py"],
+    "pydantic": ["rum/host/config*.py"],
+    "pydantic_core": ["rum/host/config*.py"],
     "pycdlib": ["rum/cloudinit/iso.py"],
     "click": ["rum/host/cli*.py", "rum/host/__main__.py"],
     "rich": ["rum/host/*.py"],

@@ -1,0 +1,158 @@
+"""rum.toml before it is known to be right: what it says, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from rum.host.config_document import File
+from rum.host.config_lines import lines_of
+from rum.host.config_place import Place, path_of, show, suggestion
+from rum.host.config_schema import Schema, resolved, schema_at
+from rum.host.config_types import ALLOWED
+
+_T = TypeVar("_T")
+
+KEY = "[key]"
+"""How pydantic marks that a table's key is wrong, not what it holds."""
+
+
+class Draft:
+    """The values of a file and the problems found in them.
+
+    `document` is the whole file if every value by itself is what it may be. Rules about several values look at those
+    that are well-formed, the places of the others are in
+    `malformed`: all problems are to be told at once.
+    """
+
+    def __init__(self, text: str, values: Mapping[str, object]) -> None:
+        self.document: File | None = None
+        self._text = text
+        self._values = values
+        self._problems: list[tuple[Place, str]] = []
+        self.malformed: set[Place] = set()
+        try:
+            self.document = File.model_validate(values)
+        except ValidationError as exc:
+            for error in exc.errors(include_url=False, include_context=False):
+                self._note_malformed(error)
+
+    def find(self, pattern: str, wanted: type[_T]) -> Iterator[tuple[Place, _T]]:
+        """Every well-formed value at a path in which `*` is any key or index."""
+        for place, value in matching((), self._values, pattern.split(".")):
+            if isinstance(value, wanted) and place not in self.malformed:
+                yield place, value
+
+    def get(self, table: Place, key: str | int, wanted: type[_T]) -> _T | None:
+        """The well-formed value of a key, None where there is none."""
+        value: Any = self._values
+        for step in (*table, key):
+            if isinstance(value, list):
+                value = value[int(step)]
+            elif isinstance(value, dict) and step in value:
+                value = value[step]
+            else:
+                return None
+        return value if isinstance(value, wanted) and (*table, key) not in self.malformed else None
+
+    def has(self, table: Place, *keys: str) -> list[str]:
+        """Which of the keys a table has, well-formed or not."""
+        return [key for key in keys if self.get(table, key, object) is not None or (*table, key) in self.malformed]
+
+    def note(self, place: Place, text: str) -> None:
+        """Note a problem of a key as a whole."""
+        self._problems.append((place, f"{path_of(place)}: {text}"))
+
+    def note_value(self, place: Place, value: object, text: str) -> None:
+        """Note a value that is not allowed."""
+        self._problems.append((place, f"{path_of(place)} = {show(value)}: {text}"))
+
+    def refuse_repeated(self, values: Iterable[tuple[Place, Hashable]], owner: str, what: str) -> None:
+        """Note every place with a value that an earlier line has; a place may be a table whose value is derived."""
+        places: dict[Hashable, list[Place]] = defaultdict(list)
+        for place, value in values:
+            places[value].append(place)
+        for value, (first, *others) in ((value, sorted(found, key=self.line)) for value, found in places.items()):
+            for place in others:
+                written = self.get(place[:-1], place[-1], object)
+                line = self.line(first)
+                if isinstance(written, dict):
+                    self.note(place, f"another {owner} has the {what} {value} (line {line})")
+                else:
+                    self.note_value(place, written, f"another {owner} has this {what} (line {line})")
+
+    def line(self, place: Place) -> int:
+        """The line of a key, of the table that lacks it, or 0 if the file has neither."""
+        while place and place not in self._lines:
+            place = place[:-1]
+        return self._lines.get(place, 0)
+
+    @cached_property
+    def _lines(self) -> dict[Place, int]:
+        return lines_of(self._text)
+
+    def problems(self, file: str) -> list[str]:
+        """Every problem as a sentence with its place, in the order of the file."""
+        located = sorted(((self.line(place), text) for place, text in self._problems), key=lambda found: found[0])
+        return [f"{file}, line {line}: {text}" if line else f"{file}: {text}" for line, text in located]
+
+    def _note_malformed(self, error: ErrorDetails) -> None:
+        place = error["loc"]
+        if is_about_a_key(place):
+            place = place[:-1]
+            self.note(place, f"the name must be {schema_at(place[:-1])['propertyNames'][ALLOWED]}")
+        elif error["type"] == "missing":
+            for key in schema_at(place).get("required", [None]):
+                self.note(place if key is None else (*place, key), "is required")
+        elif error["type"] == "extra_forbidden":
+            known = schema_at(place[:-1])["properties"]
+            self.note(place, f"there is no such key{suggestion(str(place[-1]), known)}")
+        elif error["type"] == "too_short" and isinstance(error["input"], list):
+            self.note_value(place, error["input"], "must not be empty")
+        elif error["type"] == "too_long" and isinstance(error["input"], list | dict):
+            limit = schema_at(place)
+            most = limit.get("maxItems") or limit.get("maxProperties")
+            self.note(place, f"has {len(error['input'])} entries, at most {most} are allowed")
+        else:
+            self.note_value(place, error["input"], f"must be {allowed(schema_at(place), place)}")
+        self.malformed.add(place)
+
+
+def matching(place: Place, value: object, pattern: list[str]) -> Iterator[tuple[Place, object]]:
+    """Every value below `value` whose path from there matches."""
+    if not pattern:
+        yield place, value
+        return
+    key, *rest = pattern
+    members: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        if key in ("*", name):
+            yield from matching((*place, name), member, rest)
+
+
+def allowed(schema: Schema, place: Place) -> str:
+    """What a value may be, as the end of the sentence "must be ..."."""
+    if ALLOWED in schema:
+        return str(schema[ALLOWED])
+    if "enum" in schema:
+        return "one of " + ", ".join(show(choice) for choice in schema["enum"])
+    if schema["type"] == "integer":
+        return f"an integer from {schema['minimum']} to {schema['maximum']}"
+    if schema["type"] == "boolean":
+        return "true or false"
+    if schema["type"] == "object":
+        return "a table"
+    items = resolved(schema["items"])
+    if items["type"] == "object":
+        return f"a list of tables, written as [[{path_of(place)}]]"
+    return f"a list, each element {allowed(items, place)}"
+
+
+def is_about_a_key(place: Place) -> bool:
+    """Whether pydantic's location is that of a name which the user has chosen; a key could be spelled like the mark."""
+    return len(place) > 2 and place[-1] == KEY and "propertyNames" in schema_at(place[:-2])
