@@ -9,6 +9,7 @@ from types import FrameType
 
 from e2e.images import build, mirror
 from e2e.images.errors import ImageError
+from e2e.images.host import MACHINE
 from e2e.images.recipes import RECIPES
 from rum.host import CATALOGUE
 
@@ -60,7 +61,7 @@ def _reachable(options: argparse.Namespace) -> int:
 
 def _list(_options: argparse.Namespace) -> int:
     built = [f"  {name}" for name in sorted(RECIPES)]
-    official = [f"  {name}  {CATALOGUE[name].url}" for name in sorted(CATALOGUE)]
+    official = [f"  {name}  {CATALOGUE[name][MACHINE].url}" for name in sorted(CATALOGUE)]
     sys.stdout.write("\n".join(("Built here:", *built, "Official images that rum knows by name:", *official, "")))
     return 0
 

@@ -10,7 +10,7 @@ from e2e.images.archive import KEYRING
 from e2e.images.errors import UnfitHostError
 
 ARCHITECTURE = "amd64"
-_MACHINE = "x86_64"
+MACHINE = "x86_64"
 
 # Administrators' tools are not on everybody's PATH, but everybody may run them.
 PATH = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
@@ -33,8 +33,8 @@ _AS_ROOT_OF_A_USER_NAMESPACE = ("--map-root-user", "--map-auto")
 
 def check_tools() -> None:
     """UnfitHostError: something is not installed, or this is not the architecture the images are for."""
-    if platform.machine() != _MACHINE:
-        raise UnfitHostError(f"These images can only be built on {_MACHINE}, and this is {platform.machine()}.")
+    if platform.machine() != MACHINE:
+        raise UnfitHostError(f"These images can only be built on {MACHINE}, and this is {platform.machine()}.")
     tools = dict(_PACKAGE_OF_TOOL)
     if os.geteuid() != 0:
         tools |= _PACKAGE_OF_TOOL_WITHOUT_ROOT

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from e2e.images.host import MACHINE
 from rum.host import CATALOGUE
 
 _PATIENCE_S = 10
@@ -13,7 +14,7 @@ _PATIENCE_S = 10
 
 def is_reachable(name: str) -> bool:
     """Whether the publisher of a catalogue's image answers here."""
-    question = urllib.request.Request(CATALOGUE[name].url, method="HEAD")
+    question = urllib.request.Request(CATALOGUE[name][MACHINE].url, method="HEAD")
     try:
         with urllib.request.urlopen(question, timeout=_PATIENCE_S):
             return True
@@ -23,7 +24,7 @@ def is_reachable(name: str) -> bool:
 
 def make(name: str, built: Path) -> Path:
     """A directory for RUM_IMAGE_MIRROR that has the built image under the official one's file name. Raises OSError."""
-    entry = CATALOGUE[name]
+    entry = CATALOGUE[name][MACHINE]
     directory = built.with_suffix(".mirror")
     directory.mkdir(exist_ok=True)
     link = directory / entry.file

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from rum.host.architecture import default_architecture
 from rum.host.catalogue import CATALOGUE
 from rum.host.config_disks import build_drives, build_filesystems, check_disks
 from rum.host.config_document import File
@@ -160,10 +161,18 @@ def build_config(path: Path, document: File, sources: Mapping[Place, Path], cont
         drives=build_drives(document),
         filesystems=filesystems,
         scripts=tuple(in_order([*generated, *build_scripts(document, contents)])),
-        advanced=AdvancedConfig(**document.advanced.model_dump()),
+        advanced=build_advanced(document),
         mounts=build_mounts(document, sources),
         ports=build_ports(document),
         auto_ports=build_auto_ports(document),
+    )
+
+
+def build_advanced(document: File) -> AdvancedConfig:
+    """`[advanced]`, what it leaves open being the architecture's."""
+    here, given = default_architecture(), document.advanced.model_dump()
+    return AdvancedConfig(
+        **given | {"machine": given["machine"] or here.machine, "firmware": given["firmware"] or here.firmware[0]}
     )
 
 

@@ -229,10 +229,10 @@ class Advanced(Table):
     """What runs the guest's instructions; `auto` is KVM where it is usable."""
     transport: Literal["auto", "vhost-vsock", "vhost-user"] = "auto"
     """What carries the vsock; `auto` is the kernel's vhost-vsock where it is usable, else vhost-device-vsock."""
-    machine: types.Machine = "q35"
-    """QEMU's machine type."""
-    firmware: Literal["bios", "efi"] = "bios"
-    """What the guest is started by."""
+    machine: types.Machine | None = None
+    """QEMU's machine type; without it `q35`, on aarch64 `virt`."""
+    firmware: Literal["bios", "efi"] | None = None
+    """What the guest is started by; without it `bios`, on aarch64 `efi`."""
     autologin: bool = False
     """Whether root is logged in on the serial console."""
     boot_timeout_s: Annotated[int, Field(ge=1, le=86400)] = 300

@@ -112,7 +112,10 @@ class AutoPorts:
 
 @dataclass(frozen=True)
 class AdvancedConfig:
-    """`[advanced]`; the boot timeout is in seconds, before the accelerator's factor."""
+    """`[advanced]`; the boot timeout is in seconds, before the accelerator's factor.
+
+    The defaults of `machine` and `firmware` are the architecture's (rum.host.architecture); these are those of x86_64.
+    """
 
     libvirt_uri: str | None = None
     accelerator: str = "auto"

@@ -191,5 +191,8 @@ EnvName = Annotated[str, text("letters, digits and _, not a digit first", "[A-Za
 EnvValue = Annotated[str, text("a string without NUL"), only(lambda value: "\0" not in value)]
 Uri = Annotated[str, text("a libvirt URI"), only(lambda value: ":" in value and value.isprintable())]
 Machine = Annotated[
-    str, text('an x86 machine type of QEMU, such as "q35"', r"q35|pc|pc-(?:q35|i440fx)-[a-z0-9.-]{1,32}")
+    str,
+    text(
+        'a machine type of QEMU, such as "q35"', r"q35|pc|pc-(?:q35|i440fx)-[a-z0-9.-]{1,32}|virt|virt-[a-z0-9.-]{1,32}"
+    ),
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rum.host import vhost_user
 from rum.host.accelerator import Accelerator
+from rum.host.architecture import host_architecture
 from rum.host.config_model import Config
 from rum.host.domain_xml import DomainSpec, build_domain_xml
 from rum.host.errors import HostError
@@ -70,6 +71,7 @@ class DomainStart:
             name=config.domain_name,
             id8=config.id8,
             config_path=config.path,
+            architecture=host_architecture(),
             memory_mb=config.resources.memory_mb,
             cpus=config.resources.cpus,
             machine=config.advanced.machine,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rum.host.accelerator import Accelerator
+from rum.host.architecture import Architecture
 from rum.host.drives import SERIAL_PREFIX
 from rum.host.transport import Transport
 
@@ -41,6 +42,7 @@ class DomainSpec:
     name: str
     id8: str
     config_path: Path
+    architecture: Architecture
     memory_mb: int
     cpus: int
     machine: str
@@ -87,14 +89,11 @@ def build_domain_xml(spec: DomainSpec) -> str:
 
 
 def _add_platform(domain: ET.Element, spec: DomainSpec) -> None:
-    os_element = ET.SubElement(domain, "os", {"firmware": "efi"} if spec.firmware == "efi" else {})
-    _text(os_element, "type", "hvm", arch="x86_64", machine=spec.machine)
-    ET.SubElement(os_element, "boot", {"dev": "hd"})
+    _add_boot(domain, spec)
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
-    ET.SubElement(features, "apic")
-    if spec.accelerator is Accelerator.KVM:
-        ET.SubElement(domain, "cpu", {"mode": "host-passthrough"})
+    ET.SubElement(features, "apic" if spec.architecture.name == "x86_64" else "gic")
+    _add_cpu(domain, spec)
     # Shared memory is what vhost-user needs; it costs nothing otherwise.
     backing = ET.SubElement(domain, "memoryBacking")
     ET.SubElement(backing, "source", {"type": "memfd"})
@@ -102,6 +101,27 @@ def _add_platform(domain: ET.Element, spec: DomainSpec) -> None:
     _text(domain, "on_poweroff", "destroy")
     _text(domain, "on_reboot", "restart")
     _text(domain, "on_crash", "destroy")
+
+
+def _add_boot(domain: ET.Element, spec: DomainSpec) -> None:
+    efi = spec.firmware == "efi"
+    os_element = ET.SubElement(domain, "os", {"firmware": "efi"} if efi else {})
+    _text(os_element, "type", "hvm", arch=spec.architecture.name, machine=spec.machine)
+    if efi:
+        # Else libvirt may pick the firmware that starts nothing without Microsoft's signature.
+        firmware = ET.SubElement(os_element, "firmware")
+        ET.SubElement(firmware, "feature", {"enabled": "no", "name": "secure-boot"})
+    ET.SubElement(os_element, "boot", {"dev": "hd"})
+
+
+def _add_cpu(domain: ET.Element, spec: DomainSpec) -> None:
+    if spec.accelerator is Accelerator.KVM:
+        ET.SubElement(domain, "cpu", {"mode": "host-passthrough"})
+    elif spec.architecture.tcg_cpu is None:
+        ET.SubElement(domain, "cpu", {"mode": "maximum"})
+    else:
+        cpu = ET.SubElement(domain, "cpu", {"mode": "custom", "match": "exact"})
+        _text(cpu, "model", spec.architecture.tcg_cpu, fallback="forbid")
 
 
 def _add_disks(devices: ET.Element, spec: DomainSpec) -> None:

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import os
 import re
-import urllib.parse
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rum.host.catalogue import CATALOGUE
+from rum.host.architecture import host_architecture
+from rum.host.catalogue import CATALOGUE, catalogue_image
 from rum.host.checksums import Checksum, file_digest, find_checksum
 from rum.host.config_model import ImageConfig
-from rum.host.download import DownloadError, download, fetch_text
+from rum.host.download import fetch_text
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
-from rum.host.files import make_private_dir
-from rum.host.paths import image_cache
+from rum.host.http_get import DownloadError, NotPublishedError
+from rum.host.image_cache import SUFFIXES, Source, cached_download, newest_cached
 from rum.host.qemu_img import check_qcow2, create_qcow2, image_info
 from rum.host.sizes import show_size
 from rum.host.store import BaseImage
 
 MIRROR_VARIABLE = "RUM_IMAGE_MIRROR"
 CHECKSUM_LISTS = ("SHA512SUMS", "SHA256SUMS")
-SUFFIXES = (".qcow2", ".img", ".raw")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where an image comes from: a URL, or a file used in place. `checksum` None: nobody says what it must be."""
-
-    location: str
-    checksum: Checksum | None
+"""What a mirror may have; the list that the publisher has is looked for as well."""
 
 
 def is_url(base: str) -> bool:
@@ -51,7 +43,7 @@ def resolve_image(image: ImageConfig, directory: Path, emit: Emit) -> BaseImage:
     if is_url(image.base):
         path = cached_download(Source(image.base, wanted), emit)
     elif image.base in CATALOGUE and not (directory / image.base).exists():
-        path = catalogue_image(image.base, wanted, emit)
+        path = named_image(image.base, wanted, emit)
     else:
         path = local_file((directory / Path(image.base).expanduser()).resolve(), wanted)
     return inspect_image(image.base, path)
@@ -64,48 +56,56 @@ def configured_checksum(image: ImageConfig) -> Checksum | None:
     return Checksum("sha256", image.sha256) if image.sha256 else None
 
 
-def catalogue_image(name: str, wanted: Checksum | None, emit: Emit) -> Path:
+def named_image(name: str, wanted: Checksum | None, emit: Emit) -> Path:
     """The file of a catalogue's image, from its publisher or the mirror. Raises HostError."""
-    entry = CATALOGUE[name]
+    image = catalogue_image(name, host_architecture())
     mirror = os.environ.get(MIRROR_VARIABLE, "")
     if not mirror:
-        return published_image(entry.url, wanted, lambda: _listed(entry.checksums_url, entry.file), emit)
+        return Published(name, image.file, image.directories, (image.checksums,)).fetch(wanted, emit)
+    lists = tuple(dict.fromkeys((*CHECKSUM_LISTS, image.checksums)))
     if is_url(mirror):
-        url = f"{mirror.rstrip('/')}/{entry.file}"
-        return published_image(url, wanted, lambda: _listed_in_mirror(mirror.rstrip("/"), entry.file), emit)
+        return Published(name, image.file, (mirror.rstrip("/"),), lists).fetch(wanted, emit)
     directory = Path(mirror).expanduser().absolute()
-    return local_file(directory / entry.file, wanted or checksum_beside(directory, entry.file))
+    return local_file(directory / image.file, wanted or checksum_beside(directory, image.file, lists))
 
 
-def published_image(url: str, wanted: Checksum | None, look_up: Callable[[], Checksum], emit: Emit) -> Path:
-    """The image that a checksum list speaks of; without a network, the newest that was downloaded before."""
-    try:
-        return cached_download(Source(url, wanted or look_up()), emit)
-    except DownloadError as exc:
-        cached = newest_cached(url)
-        if wanted or not cached:
-            raise
-        emit(Notice(f"{exc}; using {cached}, which was downloaded before", warning=True))
-        return cached
+@dataclass(frozen=True)
+class Published:
+    """An image as its publisher, or a mirror, has it: in one of the directories, beside one of the checksum lists."""
 
+    name: str
+    file: str
+    directories: tuple[str, ...]
+    lists: tuple[str, ...]
 
-def _listed(list_url: str, file: str) -> Checksum:
-    return find_checksum(fetch_text(list_url), file, list_url)
-
-
-def _listed_in_mirror(mirror: str, file: str) -> Checksum:
-    failed: DownloadError | None = None
-    for name in CHECKSUM_LISTS:
+    def fetch(self, wanted: Checksum | None, emit: Emit) -> Path:
+        """The image's file; without a network, the newest that was downloaded before. Raises HostError."""
         try:
-            return _listed(f"{mirror}/{name}", file)
+            return self._download(wanted, emit)
         except DownloadError as exc:
-            failed = failed or exc
-    raise failed or AssertionError
+            cached = [path for directory in self.directories if (path := newest_cached(f"{directory}/{self.file}"))]
+            if wanted or not cached:
+                raise
+            emit(Notice(f"{exc}; using {cached[0]}, which was downloaded before", warning=True))
+            return cached[0]
+
+    def _download(self, wanted: Checksum | None, emit: Emit) -> Path:
+        missing: NotPublishedError | None = None
+        for directory, name in itertools.product(self.directories, self.lists):
+            try:
+                checksum = wanted or self._listed(f"{directory}/{name}", emit)
+                return cached_download(Source(f"{directory}/{self.file}", checksum, self.name), emit)
+            except NotPublishedError as exc:
+                missing = missing or exc
+        raise missing or AssertionError
+
+    def _listed(self, url: str, emit: Emit) -> Checksum:
+        return find_checksum(fetch_text(url, emit), self.file, url)
 
 
-def checksum_beside(directory: Path, file: str) -> Checksum:
+def checksum_beside(directory: Path, file: str, lists: Sequence[str] = CHECKSUM_LISTS) -> Checksum:
     """What the directory's own checksum list says of a file. Raises HostError."""
-    for name in CHECKSUM_LISTS:
+    for name in lists:
         try:
             text = (directory / name).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -114,7 +114,7 @@ def checksum_beside(directory: Path, file: str) -> Checksum:
             raise HostError(f"{directory / name} cannot be read: {exc.strerror}") from exc
         return find_checksum(text, file, str(directory / name))
     raise HostError(
-        f"{directory} has neither {' nor '.join(CHECKSUM_LISTS)}, so its images cannot be verified",
+        f"{directory} has neither {' nor '.join(lists)}, so its images cannot be verified",
         hint=f"make one: cd {directory} && sha512sum *.qcow2 > SHA512SUMS",
     )
 
@@ -130,36 +130,6 @@ def local_file(path: Path, wanted: Checksum | None) -> Path:
             raise HostError(f"{path} cannot be read: {exc.strerror}") from exc
         if found != wanted.digest:
             raise HostError(f"{path} has the {wanted.algorithm} {found}, not {wanted.digest}")
-    return path
-
-
-def cache_path(source: Source) -> Path:
-    """The file a download is kept in: it says of which URL, and with which content."""
-    url = urllib.parse.urlsplit(source.location)
-    suffix = next((suffix for suffix in SUFFIXES if url.path.endswith(suffix)), ".img")
-    content = source.checksum.digest[:16] if source.checksum else "unverified"
-    return image_cache() / f"{_url_key(source.location)}-{content}{suffix}"
-
-
-def newest_cached(url: str) -> Path | None:
-    """What was last downloaded from a URL."""
-    found = [path for path in image_cache().glob(f"{_url_key(url)}-*") if path.suffix in SUFFIXES]
-    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
-
-
-def _url_key(url: str) -> str:
-    return hashlib.sha256(url.encode("utf-8")).hexdigest()[:16]
-
-
-def cached_download(source: Source, emit: Emit) -> Path:
-    """The file of a URL, downloaded unless it is in the cache. Raises HostError."""
-    path = cache_path(source)
-    make_private_dir(path.parent)
-    if not path.exists():
-        if source.checksum is None:
-            text = "it cannot be verified: rum.toml has no image.sha256 or image.sha512"
-            emit(Notice(f"downloading {source.location}; {text}", warning=True))
-        download(source.location, path, source.checksum, emit)
     return path
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rum.host.accelerator import Accelerator
+from rum.host.architecture import ARCHITECTURES
 from rum.host.domain_xml import NAMESPACE, QEMU_NAMESPACE, Confinement, DomainSpec, build_domain_xml, mac_address
 from rum.host.transport import Transport
 
@@ -19,6 +20,7 @@ SPEC = DomainSpec(
     name="rum-dev-01234567",
     id8="01234567",
     config_path=Path("/srv/a & b/rum.toml"),
+    architecture=ARCHITECTURES["x86_64"],
     memory_mb=1024,
     cpus=2,
     machine="q35",
@@ -56,6 +58,7 @@ VARIANTS: list[dict[str, object]] = [
     {},
     {"transport": Transport.VHOST_USER},
     {"accelerator": Accelerator.TCG, "network_mode": "none", "firmware": "efi"},
+    {"architecture": ARCHITECTURES["aarch64"], "accelerator": Accelerator.TCG, "machine": "virt", "firmware": "efi"},
     {"network_mode": "nat", "confinement": Confinement(0, 0, ("apparmor",)), "drives": {}},
 ]
 
@@ -84,9 +87,17 @@ def test_kvm_has_the_host_s_cpu() -> None:
     assert (root.get("type"), attributes(root, "cpu")) == ("kvm", {"mode": "host-passthrough"})
 
 
-def test_tcg_has_the_default_cpu() -> None:
+def test_tcg_has_all_that_qemu_can_emulate() -> None:
     root = domain(accelerator=Accelerator.TCG)
-    assert (root.get("type"), root.find("cpu")) == ("qemu", None)
+    assert (root.get("type"), attributes(root, "cpu")) == ("qemu", {"mode": "maximum"})
+
+
+def test_another_architecture_has_its_own_machine() -> None:
+    changes = {"architecture": ARCHITECTURES["aarch64"], "accelerator": Accelerator.TCG, "machine": "virt"}
+    root = domain(**changes)
+    assert attributes(root, "os/type") == {"arch": "aarch64", "machine": "virt"}
+    assert text(root, "cpu/model") == "cortex-a72"
+    assert [feature.tag for feature in root.findall("features/*")] == ["acpi", "gic"]
 
 
 def test_memory_is_shared() -> None:
@@ -167,7 +178,9 @@ def test_the_console_can_be_attached_to_and_is_kept() -> None:
 
 def test_firmware() -> None:
     assert attributes(domain(), "os") == {}
-    assert attributes(domain(firmware="efi"), "os") == {"firmware": "efi"}
+    efi = domain(firmware="efi")
+    assert attributes(efi, "os") == {"firmware": "efi"}
+    assert attributes(efi, "os/firmware/feature") == {"enabled": "no", "name": "secure-boot"}
 
 
 def test_a_system_libvirtd_runs_qemu_as_this_user_unconfined() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,56 +17,9 @@ from rum.host.errors import HostError
 from rum.host.events import Event, Notice
 from rum.host.images import create_overlay, require_unchanged, resolve_image
 from rum.host.qemu_img import create_qcow2, grow_qcow2, image_info
+from tests.unit.host.image_server import MIB, ImageServer, serving
 
-MIB = 1 << 20
 FILE = "debian-12-genericcloud-amd64.qcow2"
-
-
-class ImageServer:
-    """Serves `files` by path; each answer breaks off after `cut_after` bytes; `ranges`: whether it knows Range."""
-
-    def __init__(self, port: int) -> None:
-        self.base = f"http://127.0.0.1:{port}"
-        self.files: dict[str, bytes] = {}
-        self.cut_after: int | None = None
-        self.ranges = True
-        self.requests: list[tuple[str, str]] = []
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[ImageServer]:
-    """A server on a free port of the loopback interface."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range", "")
-            state.requests.append((self.path, wanted))
-            content = state.files.get(self.path.lstrip("/"))
-            if content is None:
-                self.send_error(404)
-                return
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and state.ranges else 0
-            if start and start >= len(content):
-                self.send_error(416)
-                return
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(content) - start))
-            self.end_headers()
-            self.wfile.write(content[start:][: state.cut_after])
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state = ImageServer(httpd.server_address[1])
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield state
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
 
 
 @pytest.fixture
@@ -81,6 +32,7 @@ def server() -> Iterator[ImageServer]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("RUM_IMAGE_MIRROR", raising=False)
+    monkeypatch.setattr("rum.host.download.PAUSES_S", (0.0, 0.0, 0.0))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "cache" / "rum" / "images"
@@ -212,45 +164,6 @@ class TestDownloads:
         error = failure(f"{server.base}/a.qcow2", tmp_path, sha256="0" * 64)
         assert f"has the sha256 {sha256(qcow2)}, not {'0' * 64}" in str(error)
         assert [path.suffix for path in cache.iterdir()] == [".lock"]
-
-    def test_a_broken_transfer_goes_on_where_it_stopped(
-        self, server: ImageServer, tmp_path: Path, qcow2: bytes
-    ) -> None:
-        server.files["a.qcow2"] = qcow2
-        server.cut_after = 500_000
-        url = f"{server.base}/a.qcow2"
-        error = failure(url, tmp_path, sha256=sha256(qcow2))
-        assert str(error) == f"the download of {url} broke off after 500000 of {len(qcow2)} bytes"
-        server.cut_after = None
-        assert resolve(url, tmp_path, sha256=sha256(qcow2))[0].read_bytes() == qcow2
-        assert server.requests == [("/a.qcow2", ""), ("/a.qcow2", "bytes=500000-")]
-
-    def test_a_server_without_ranges_starts_over(self, server: ImageServer, tmp_path: Path, qcow2: bytes) -> None:
-        server.files["a.qcow2"] = qcow2
-        server.ranges = False
-        server.cut_after = 1000
-        url = f"{server.base}/a.qcow2"
-        failure(url, tmp_path, sha256=sha256(qcow2))
-        server.cut_after = None
-        assert resolve(url, tmp_path, sha256=sha256(qcow2))[0].read_bytes() == qcow2
-
-    def test_a_complete_part_is_not_fatal(self, server: ImageServer, tmp_path: Path, qcow2: bytes, cache: Path) -> None:
-        server.files["a.qcow2"] = qcow2
-        url = f"{server.base}/a.qcow2"
-        path, _ = resolve(url, tmp_path, sha256=sha256(qcow2))
-        path.rename(path.with_name(f"{path.name}.part"))
-        assert resolve(url, tmp_path, sha256=sha256(qcow2))[0].read_bytes() == qcow2
-
-    def test_an_unverified_download_never_joins_two_halves(
-        self, server: ImageServer, tmp_path: Path, qcow2: bytes
-    ) -> None:
-        server.files["a.qcow2"] = qcow2
-        server.cut_after = 1000
-        url = f"{server.base}/a.qcow2"
-        failure(url, tmp_path)
-        server.cut_after = None
-        resolve(url, tmp_path)
-        assert server.requests == [("/a.qcow2", ""), ("/a.qcow2", "")]
 
     def test_what_is_not_there_is_one_sentence(self, server: ImageServer, tmp_path: Path) -> None:
         error = failure(f"{server.base}/none.qcow2", tmp_path)

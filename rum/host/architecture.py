@@ -1,0 +1,65 @@
+"""What a VM is like on each architecture that rum knows. A VM has the host's: anything else would be emulated."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+from rum.host.errors import HostError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture, by the name that uname(1), libvirt and QEMU share; the first firmware is the default."""
+
+    name: str
+    machine: str
+    """QEMU's machine type where rum.toml names none."""
+    firmware: tuple[str, ...]
+    serial_device: str
+    """The first serial port's device in the guest, below /dev."""
+    tcg_cpu: str | None
+    """libvirt's CPU model where QEMU emulates it, None for all that QEMU can emulate."""
+    emulator_package: str
+    firmware_package: str
+    """Debian's names of what has to be installed."""
+
+
+ARCHITECTURES = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture(
+            name="x86_64",
+            machine="q35",
+            firmware=("bios", "efi"),
+            serial_device="ttyS0",
+            # QEMU's own default is a CPU of 2003, on which the C library of RHEL 9 (x86-64-v2) and 10 (v3) gives up.
+            tcg_cpu=None,
+            emulator_package="qemu-system-x86",
+            firmware_package="ovmf",
+        ),
+        Architecture(
+            name="aarch64",
+            machine="virt",
+            firmware=("efi",),
+            serial_device="ttyAMA0",
+            # QEMU's own default is a 32-bit CPU, and the pointer authentication of its largest is slow to emulate.
+            tcg_cpu="cortex-a72",
+            emulator_package="qemu-system-arm",
+            firmware_package="qemu-efi-aarch64",
+        ),
+    )
+}
+
+
+def host_architecture() -> Architecture:
+    """The architecture of this host and so of its VMs. Raises HostError for one that rum does not know."""
+    name = platform.machine()
+    if name not in ARCHITECTURES:
+        raise HostError(f"rum runs VMs on {' and '.join(ARCHITECTURES)}, and this host is {name}")
+    return ARCHITECTURES[name]
+
+
+def default_architecture() -> Architecture:
+    """What the defaults of rum.toml come from; a file can be checked on any host."""
+    return ARCHITECTURES.get(platform.machine(), ARCHITECTURES["x86_64"])
