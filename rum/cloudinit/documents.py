@@ -25,6 +25,17 @@ CLOUD_INIT_MODULES = (
 """write-files comes before bootcmd, so that bootcmd finds the agent: it starts before the network does."""
 
 
+LATER_ROUTE_METRIC = 2000
+"""Of what a further interface is told by DHCP: the default route stays with the first (1024 in systemd-networkd)."""
+
+
+class Nic(NamedTuple):
+    """An interface by its MAC address; by DHCP, or with this address and prefix length ("192.168.50.2/24")."""
+
+    mac: str
+    address: str | None = None
+
+
 class Mount(NamedTuple):
     """A virtiofs share: its tag, where it is mounted, and whether the guest may only read it."""
 
@@ -35,10 +46,7 @@ class Mount(NamedTuple):
 
 @dataclass(frozen=True)
 class SeedSpec:
-    """What the seed depends on. `agent` is the zipapp, `key` the channel's 32 bytes.
-
-    `network_mode` is "user", "nat" or "none"; `macs` are the MAC addresses of the interfaces that use DHCP.
-    """
+    """What the seed depends on. `agent` is the zipapp, `key` the channel's 32 bytes, `serial_device` below /dev."""
 
     vm_id: str
     hostname: str
@@ -48,8 +56,8 @@ class SeedSpec:
     agent: bytes
     key: bytes
     autologin: bool
-    network_mode: str
-    macs: tuple[str, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    serial_device: str = "ttyS0"
     mounts: tuple[Mount, ...] = ()
 
 
@@ -77,11 +85,23 @@ def build_meta_data(spec: SeedSpec) -> dict[str, object]:
 
 
 def build_network_config(spec: SeedSpec) -> dict[str, object]:
-    """network-config, version 2: plain DHCP, which alone costs no wait in any wait-online service."""
-    if spec.network_mode == "none":
+    """network-config, version 2. The first interface is waited for, which costs nothing: it is there and configured.
+
+    A further one that asks for an address and gets none must not hold the boot up; only such a one is optional, for
+    where all are, wait-online waits until its time is up.
+    """
+    if not spec.nics:
         return {"config": "disabled"}
-    ethernets = {f"rum{index}": {"match": {"macaddress": mac}, "dhcp4": True} for index, mac in enumerate(spec.macs)}
-    return {"version": 2, "ethernets": ethernets}
+    return {"version": 2, "ethernets": {f"rum{index}": _ethernet(nic, index) for index, nic in enumerate(spec.nics)}}
+
+
+def _ethernet(nic: Nic, index: int) -> dict[str, object]:
+    found: dict[str, object] = {"match": {"macaddress": nic.mac}}
+    if nic.address:
+        return {**found, "addresses": [nic.address]}
+    if index == 0:
+        return {**found, "dhcp4": True}
+    return {**found, "dhcp4": True, "dhcp4-overrides": {"route-metric": LATER_ROUTE_METRIC}, "optional": True}
 
 
 def build_user_data(spec: SeedSpec) -> dict[str, object]:
@@ -115,7 +135,7 @@ def _user(spec: SeedSpec) -> dict[str, object]:
 
 
 def _write_files(spec: SeedSpec) -> list[dict[str, object]]:
-    unit = install.build_unit(spec.vm_id, network=spec.network_mode != "none")
+    unit = install.build_unit(spec.vm_id, network=bool(spec.nics))
     # Packed, because cloud-init's YAML parser reads every character in Python. No time stamp: the bytes must be stable.
     packed = base64.b64encode(gzip.compress(spec.agent, mtime=0)).decode("ascii")
     files: list[dict[str, object]] = [
@@ -125,7 +145,8 @@ def _write_files(spec: SeedSpec) -> list[dict[str, object]]:
     ]
     if spec.autologin:
         content = install.build_autologin(spec.user_name)
-        files.append({"path": install.AUTOLOGIN_PATH, "permissions": "0644", "content": content})
+        path = install.autologin_path(spec.serial_device)
+        files.append({"path": path, "permissions": "0644", "content": content})
     return files
 
 

@@ -9,7 +9,6 @@ KEY_PATH = "/etc/rum/key"
 UNIT = "rum-agent.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 WANTED_BY = "/etc/systemd/system/multi-user.target"
-AUTOLOGIN_PATH = "/etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf"
 
 DAEMON_RELOAD = ["systemctl", "daemon-reload"]
 START_EARLY = ["systemctl", "start", "--no-block", UNIT]
@@ -52,6 +51,11 @@ StandardError=journal+console
 [Install]
 WantedBy={os.path.basename(WANTED_BY)}
 """
+
+
+def autologin_path(serial_device: str) -> str:
+    """Where the drop-in for a serial console goes."""
+    return f"/etc/systemd/system/serial-getty@{serial_device}.service.d/autologin.conf"
 
 
 def build_autologin(user_name: str) -> str:

@@ -84,7 +84,7 @@ class DomainStart:
             seed=paths.seed(state.seed_hash),
             console_socket=paths.console_socket,
             console_log=paths.console_log,
-            network_mode=config.network.mode,
+            network=config.network,
             drives={name: paths.drive(name) for name in config.drives},
             confinement=self.driver.confinement(),
         )

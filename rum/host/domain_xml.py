@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,9 @@ from pathlib import Path
 
 from rum.host.accelerator import Accelerator
 from rum.host.architecture import Architecture
+from rum.host.config_model import NetworkConfig
 from rum.host.drives import SERIAL_PREFIX
+from rum.host.nics import DEFAULT_NETWORK, mac_address
 from rum.host.transport import Transport
 
 NAMESPACE = "https://rum-vm.invalid/xmlns/domain/1"
@@ -55,15 +56,9 @@ class DomainSpec:
     seed: Path
     console_socket: Path
     console_log: Path
-    network_mode: str
+    network: NetworkConfig
     drives: Mapping[str, Path] = field(default_factory=dict)
     confinement: Confinement | None = None
-
-
-def mac_address(vm_id: str, index: int = 0) -> str:
-    """A MAC address under QEMU's prefix that hangs on the VM and the interface's number only."""
-    digest = hashlib.sha256(f"{vm_id} nic {index}".encode()).digest()
-    return "52:54:00:" + ":".join(f"{octet:02x}" for octet in digest[:3])
 
 
 def build_domain_xml(spec: DomainSpec) -> str:
@@ -157,13 +152,18 @@ def _disk_name(index: int) -> str:
 
 
 def _add_network(devices: ET.Element, spec: DomainSpec) -> None:
-    if spec.network_mode == "none":
-        return
-    nat = spec.network_mode == "nat"
-    interface = ET.SubElement(devices, "interface", {"type": "network" if nat else "user"})
-    if nat:
-        ET.SubElement(interface, "source", {"network": "default"})
-    ET.SubElement(interface, "mac", {"address": mac_address(spec.vm_id)})
+    if spec.network.mode != "none":
+        kind = "user" if spec.network.mode == "user" else "network"
+        _add_interface(devices, kind, DEFAULT_NETWORK, mac_address(spec.vm_id))
+    for index, interface in enumerate(spec.network.interfaces, start=1):
+        _add_interface(devices, "network", interface.network, mac_address(spec.vm_id, index))
+
+
+def _add_interface(devices: ET.Element, kind: str, network: str, mac: str) -> None:
+    interface = ET.SubElement(devices, "interface", {"type": kind})
+    if kind == "network":
+        ET.SubElement(interface, "source", {"network": network})
+    ET.SubElement(interface, "mac", {"address": mac})
     ET.SubElement(interface, "model", {"type": "virtio"})
 
 

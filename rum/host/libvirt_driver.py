@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import time
 import xml.etree.ElementTree as ET
@@ -15,6 +16,7 @@ from typing import Self
 import libvirt
 import platformdirs
 
+from rum.host.architecture import default_architecture
 from rum.host.domain_xml import NAMESPACE, Confinement
 from rum.host.errors import HostError
 from rum.host.paths import session_runtime_dir
@@ -47,8 +49,12 @@ PERMISSION_HINT = (
     'use your own session (advanced.libvirt_uri = "qemu:///session"), or join the group: '
     "'usermod -a -G libvirt USER', then log in again"
 )
-QEMU_HINT = "install it: apt-get install qemu-system-x86"
-NETWORK_HINT = "start it: 'virsh -c {uri} net-start default'; or set network.mode = \"user\""
+QEMU_HINT = f"install it: apt-get install {default_architecture().emulator_package}"
+MACHINE_HINT = "check advanced.machine; 'qemu-system-{} -machine help' lists what there is"
+SESSION_HINT = (
+    'only the system\'s libvirtd has networks: set advanced.libvirt_uri = "qemu:///system", or do without '
+    '(network.mode = "user")'
+)
 
 
 class CidInUseError(HostError):
@@ -186,17 +192,29 @@ class LibvirtDriver:
             time.sleep(POLL_S)
         return True
 
-    def require_network(self, name: str) -> None:
-        """Raise HostError unless the libvirt network runs."""
-        hint = NETWORK_HINT.format(uri=self.uri)
+    def domain_capabilities(self, architecture: str, machine: str, kind: str) -> ET.Element | None:
+        """What the QEMU here offers such a domain, None where the driver does not say; `kind`: "kvm" or "qemu".
+
+        Raises HostError where there is no QEMU for the architecture, or none that has the machine.
+        """
+        text = ""
+        with self._translated(libvirt.VIR_ERR_NO_SUPPORT):
+            text = self._connection.getDomainCapabilities(None, architecture, machine, kind, 0)
+        return ET.fromstring(text) if text else None
+
+    def require_network(self, name: str, why: str) -> None:
+        """Raise HostError unless the libvirt network runs; `why` begins the sentence."""
         if not is_system(self.uri):
-            text = f'network.mode is "nat", but {self.uri} has no networks of its own'
-            raise HostError(text, hint='set network.mode = "user", or advanced.libvirt_uri = "qemu:///system"')
-        networks = []
+            raise HostError(f"{why}, but {self.uri} has no networks of its own", hint=SESSION_HINT)
+        networks: dict[str, bool] = {}
         with self._translated():
-            networks = [network.name() for network in self._connection.listAllNetworks() if network.isActive()]
+            networks = {network.name(): bool(network.isActive()) for network in self._connection.listAllNetworks()}
         if name not in networks:
-            raise HostError(f'network.mode is "nat", but the libvirt network {name} does not run', hint=hint)
+            hint = f"see what there is: virsh -c {self.uri} net-list --all"
+            raise HostError(f"{why}, but there is no libvirt network {name}", hint=hint)
+        if not networks[name]:
+            hint = f"start it: virsh -c {self.uri} net-start {name}"
+            raise HostError(f"{why}, but the libvirt network {name} does not run", hint=hint)
 
     def confinement(self) -> Confinement | None:
         """How QEMU has to be run so that it can use this user's files; None where it runs as this user anyway."""
@@ -251,7 +269,9 @@ class LibvirtDriver:
             return HostError(f"libvirt at {self.uri} refuses this user: {text}", hint=PERMISSION_HINT, tail=lines)
         if code in (libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_RPC):
             return HostError(f"libvirt at {self.uri} cannot be reached: {text}", hint=UNREACHABLE_HINT)
-        if re.search(r"emulator|no suitable|binary|could not get preferred machine|unsupported machine", text):
+        if re.search(r"machine .* is not supported|unsupported machine", text):
+            return HostError(f"QEMU has no such machine: {text}", hint=MACHINE_HINT.format(platform.machine()))
+        if re.search(r"emulator|no suitable|binary|could not get preferred machine", text):
             return HostError(f"libvirt finds no QEMU for this VM: {text}", hint=QEMU_HINT)
         return HostError(f"libvirt at {self.uri}: {text}", tail=lines if len(lines) > 1 else ())
 

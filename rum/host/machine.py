@@ -17,11 +17,12 @@ from rum.host.console import diagnose, read_console
 from rum.host.domain_start import DomainStart, stop_daemons, transport_works
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice, Phase
+from rum.host.host_checks import check_host
 from rum.host.libvirt_driver import ForeignDomainError, LibvirtDriver, default_uri
 from rum.host.paths import VmPaths
 from rum.host.progress import phase
 from rum.host.store import LastStart, VmLock, VmState, load_state, save_state
-from rum.host.transport import Endpoint, Transport, UnixEndpoint, VsockEndpoint, choose_transport
+from rum.host.transport import Endpoint, Transport, UnixEndpoint, VsockEndpoint
 
 SHUTDOWN_TIMEOUT_S = 30
 PRESS_EVERY_S = 10
@@ -162,8 +163,7 @@ class Machine:
 
     def _create(self) -> VmState:
         # Whatever this host lacks is said before an image is downloaded.
-        choose_accelerator(self._config.advanced.accelerator)
-        choose_transport(self._config.advanced.transport)
+        check_host(self._config, self._driver())
         uri = self._driver().uri
         self._remove_domain()
         return vm_files.create_vm(self._config, self._paths, uri, self._emit)
@@ -195,10 +195,7 @@ class Machine:
         return False
 
     def _boot(self, state: VmState, *, created: bool) -> None:
-        accelerator = choose_accelerator(self._config.advanced.accelerator)
-        transport = choose_transport(self._config.advanced.transport)
-        if self._config.network.mode == "nat":
-            self._driver().require_network("default")
+        accelerator, transport = check_host(self._config, self._driver())
         if not created:
             self._emit(Phase("image", "skipped"))
             if not state.settled and self._paths.overlay.exists():

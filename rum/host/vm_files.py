@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rum.cloudinit import SeedSpec, build_iso, build_seed, seed_hash
+from rum.host.architecture import host_architecture
 from rum.host.bundle import build_agent_zipapp
 from rum.host.config_model import Config
-from rum.host.domain_xml import mac_address
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
 from rum.host.files import write_atomic
 from rum.host.images import create_overlay, describe_image, require_unchanged, resolve_image
+from rum.host.nics import seed_nics
 from rum.host.paths import VmPaths
 from rum.host.progress import phase
 from rum.host.qemu_img import create_qcow2, grow_qcow2
@@ -129,8 +130,8 @@ def write_seed(config: Config, paths: VmPaths, vm_id: str) -> str:
             agent=build_agent_zipapp(),
             key=read_key(paths),
             autologin=config.advanced.autologin,
-            network_mode=config.network.mode,
-            macs=() if config.network.mode == "none" else (mac_address(vm_id),),
+            nics=seed_nics(config.network, vm_id),
+            serial_device=host_architecture().serial_device,
         )
     )
     current_hash = seed_hash(files)

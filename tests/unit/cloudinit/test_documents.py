@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rum.cloudinit import Mount, SeedSpec, build_seed, seed_hash
+from rum.cloudinit import Mount, Nic, SeedSpec, build_seed, seed_hash
 
 SPEC = SeedSpec(
     vm_id="0b8cbb2c-7a4c-4d8a-9f52-3f0f5a1f2f11",
@@ -23,8 +23,7 @@ SPEC = SeedSpec(
     agent=b"#!/usr/bin/python3 -IS\nPK zipapp\0",
     key=bytes(range(32)),
     autologin=False,
-    network_mode="user",
-    macs=("52:54:00:01:02:03",),
+    nics=(Nic("52:54:00:01:02:03"),),
 )
 
 
@@ -122,6 +121,8 @@ def test_the_autologin_drop_in_appears_only_where_it_is_enabled() -> None:
     content = written_files(dataclasses.replace(SPEC, autologin=True))[path]["content"]
     assert "--autologin rum " in content
     assert "After=" not in content
+    elsewhere = dataclasses.replace(SPEC, autologin=True, serial_device="ttyAMA0")
+    assert "/etc/systemd/system/serial-getty@ttyAMA0.service.d/autologin.conf" in written_files(elsewhere)
 
 
 def test_the_unit_starts_early_and_names_the_vm() -> None:
@@ -133,7 +134,7 @@ def test_the_unit_starts_early_and_names_the_vm() -> None:
 
 
 def test_without_a_network_the_unit_does_not_want_one() -> None:
-    spec = dataclasses.replace(SPEC, network_mode="none", macs=())
+    spec = dataclasses.replace(SPEC, nics=())
     assert "network" not in written_files(spec)["/etc/systemd/system/rum-agent.service"]["content"]
 
 
@@ -149,8 +150,32 @@ def test_network_config_is_plain_dhcp_on_the_given_interface() -> None:
     }
 
 
+def test_a_further_interface_holds_nothing_up_and_takes_no_default_route() -> None:
+    nics = (*SPEC.nics, Nic("52:54:00:01:02:04"), Nic("52:54:00:01:02:05", "192.168.50.2/24"))
+    network = yaml.safe_load(build_seed(dataclasses.replace(SPEC, nics=nics))["network-config"])
+    assert network["ethernets"] == {
+        "rum0": {"match": {"macaddress": "52:54:00:01:02:03"}, "dhcp4": True},
+        "rum1": {
+            "match": {"macaddress": "52:54:00:01:02:04"},
+            "dhcp4": True,
+            "dhcp4-overrides": {"route-metric": 2000},
+            "optional": True,
+        },
+        "rum2": {"match": {"macaddress": "52:54:00:01:02:05"}, "addresses": ["192.168.50.2/24"]},
+    }
+
+
+@pytest.mark.parametrize("address", [None, "192.168.50.2/24", "fd00::2/64"])
+def test_the_only_interface_is_waited_for(address: str | None) -> None:
+    """Where every interface is optional, systemd-networkd-wait-online waits for 120 s."""
+    spec = dataclasses.replace(SPEC, nics=(Nic("52:54:00:01:02:03", address),))
+    (ethernet,) = yaml.safe_load(build_seed(spec)["network-config"])["ethernets"].values()
+    assert "optional" not in ethernet
+    assert ethernet.get("addresses", [None]) == [address]
+
+
 def test_without_a_network_cloud_init_configures_none() -> None:
-    files = build_seed(dataclasses.replace(SPEC, network_mode="none", macs=()))
+    files = build_seed(dataclasses.replace(SPEC, nics=()))
     assert yaml.safe_load(files["network-config"]) == {"config": "disabled"}
 
 

@@ -12,7 +12,9 @@ import pytest
 
 from rum.host.accelerator import Accelerator
 from rum.host.architecture import ARCHITECTURES
-from rum.host.domain_xml import NAMESPACE, QEMU_NAMESPACE, Confinement, DomainSpec, build_domain_xml, mac_address
+from rum.host.config_model import Interface, NetworkConfig
+from rum.host.domain_xml import NAMESPACE, QEMU_NAMESPACE, Confinement, DomainSpec, build_domain_xml
+from rum.host.nics import mac_address
 from rum.host.transport import Transport
 
 SPEC = DomainSpec(
@@ -33,7 +35,7 @@ SPEC = DomainSpec(
     seed=Path("/state/seed-0.iso"),
     console_socket=Path("/run/user/1000/rum/01234567/console.sock"),
     console_log=Path("/state/console.log"),
-    network_mode="user",
+    network=NetworkConfig("user", "dev"),
     drives={"spare": Path("/state/drive-spare.qcow2"), "data": Path("/state/drive-data.qcow2")},
 )
 
@@ -57,9 +59,13 @@ def attributes(root: ET.Element, path: str) -> dict[str, str]:
 VARIANTS: list[dict[str, object]] = [
     {},
     {"transport": Transport.VHOST_USER},
-    {"accelerator": Accelerator.TCG, "network_mode": "none", "firmware": "efi"},
+    {"accelerator": Accelerator.TCG, "network": NetworkConfig("none", "dev"), "firmware": "efi"},
     {"architecture": ARCHITECTURES["aarch64"], "accelerator": Accelerator.TCG, "machine": "virt", "firmware": "efi"},
-    {"network_mode": "nat", "confinement": Confinement(0, 0, ("apparmor",)), "drives": {}},
+    {
+        "network": NetworkConfig("nat", "dev", (Interface("lab"), Interface("lab", "10.0.0.2/24"))),
+        "confinement": Confinement(0, 0, ("apparmor",)),
+        "drives": {},
+    },
 ]
 
 
@@ -154,14 +160,23 @@ def test_the_bus_has_another_name_on_the_old_machine(machine: str) -> None:
 
 @pytest.mark.parametrize(("mode", "kind"), [("user", "user"), ("nat", "network")])
 def test_the_interface(mode: str, kind: str) -> None:
-    root = domain(network_mode=mode)
+    root = domain(network=NetworkConfig(mode, "dev"))
     assert attributes(root, "devices/interface") == {"type": kind}
     assert attributes(root, "devices/interface/mac") == {"address": mac_address(SPEC.vm_id)}
     assert attributes(root, "devices/interface/model") == {"type": "virtio"}
 
 
+@pytest.mark.parametrize(("mode", "networks"), [("nat", ["default", "lab", "wan"]), ("none", ["lab", "wan"])])
+def test_further_interfaces_keep_their_addresses_whatever_the_first_is(mode: str, networks: list[str]) -> None:
+    further = (Interface("lab"), Interface("wan", "10.0.0.2/24"))
+    found = domain(network=NetworkConfig(mode, "dev", further)).findall("devices/interface")
+    assert [attributes(interface, "source")["network"] for interface in found] == networks
+    addresses = [mac_address(SPEC.vm_id, index) for index in (0, 1, 2)]
+    assert [attributes(interface, "mac")["address"] for interface in found] == addresses[-len(networks) :]
+
+
 def test_no_network_is_no_interface() -> None:
-    assert domain(network_mode="none").find("devices/interface") is None
+    assert domain(network=NetworkConfig("none", "dev")).find("devices/interface") is None
 
 
 def test_a_mac_address_is_qemu_s_and_hangs_on_vm_and_index() -> None:

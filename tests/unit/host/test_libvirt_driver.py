@@ -100,10 +100,69 @@ def test_no_daemon_is_one_sentence_with_the_command_that_helps(tmp_path: Path) -
     assert "apt-get install" in (caught.value.hint or "")
 
 
-def test_nat_needs_a_network_of_a_system_libvirtd(driver: LibvirtDriver) -> None:
-    with pytest.raises(HostError, match="has no networks of its own") as caught:
-        driver.require_network("default")
+def test_networks_are_the_system_libvirtd_s(driver: LibvirtDriver) -> None:
+    with pytest.raises(HostError) as caught:
+        driver.require_network("default", 'network.mode is "nat"')
+    assert str(caught.value) == f'network.mode is "nat", but {URI} has no networks of its own'
     assert 'network.mode = "user"' in (caught.value.hint or "")
+
+
+def test_a_network_must_be_there_and_run(driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rum.host.libvirt_driver.is_system", lambda uri: uri == URI)
+    why = "network.interfaces[0] is on lab"
+    with pytest.raises(HostError) as caught:
+        driver.require_network("lab", why)
+    assert str(caught.value) == f"{why}, but there is no libvirt network lab"
+    assert caught.value.hint == f"see what there is: virsh -c {URI} net-list --all"
+    network = libvirt.open(URI).networkDefineXML("<network><name>lab</name></network>")
+    try:
+        with pytest.raises(HostError) as caught:
+            driver.require_network("lab", why)
+        assert str(caught.value) == f"{why}, but the libvirt network lab does not run"
+        assert caught.value.hint == f"start it: virsh -c {URI} net-start lab"
+        network.create()
+        driver.require_network("lab", why)
+        network.destroy()
+    finally:
+        network.undefine()
+
+
+def test_a_driver_that_does_not_say_what_it_can_run_is_not_in_the_way(driver: LibvirtDriver) -> None:
+    assert driver.domain_capabilities("x86_64", "q35", "qemu") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "expected", "hint"),
+    [
+        (
+            libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+            "unsupported configuration: unable to find any emulator to serve 'aarch64' architecture",
+            "libvirt finds no QEMU for this VM: ",
+            "apt-get install qemu-system-",
+        ),
+        (
+            libvirt.VIR_ERR_INVALID_ARG,
+            "invalid argument: the machine 'pc-q35-99' is not supported by emulator '/usr/bin/qemu-system-x86_64'",
+            "QEMU has no such machine: ",
+            "-machine help",
+        ),
+    ],
+)
+def test_what_qemu_cannot_run_is_one_sentence(
+    driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch, code: int, message: str, expected: str, hint: str
+) -> None:
+    """The test hypervisor knows no domain capabilities; these are the errors of libvirt 9.0's QEMU driver."""
+
+    def refuse(*arguments: object) -> str:
+        error = libvirt.libvirtError("virConnectGetDomainCapabilities() failed")
+        error.err = (code, libvirt.VIR_FROM_QEMU, message, 2, "", None, None, -1, -1)
+        raise error
+
+    monkeypatch.setattr(libvirt.virConnect, "getDomainCapabilities", refuse)
+    with pytest.raises(HostError, match=f"^{expected}") as caught:
+        driver.domain_capabilities("x86_64", "q35", "qemu")
+    assert message in str(caught.value)
+    assert hint in (caught.value.hint or "")
 
 
 def test_qemu_needs_no_confinement_where_it_is_this_user_s(driver: LibvirtDriver) -> None:
