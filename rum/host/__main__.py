@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import click
 
-from rum.host.cli import Options, cli
+from rum.host.cli import cli
+from rum.host.cli_options import Options
 from rum.host.errors import ConfigError, RumError
 from rum.host.interrupts import leaving_on_signals
 from rum.host.outcome import interrupted
