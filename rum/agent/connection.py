@@ -96,10 +96,16 @@ class Connection:
         self._reading = True
         self._rejected = False
         self._ack_due = False
+        self._raw = False
+        self._ending = False
         self.closed = False
+        self.patient = False
+        """Whether the client may leave what it is sent for as long as it likes."""
         self.large: LargeMessage | None = None
         """What holds the strings of the request, where that was a large message."""
         self.on_frame: Callable[[Received], None] = lambda _received: None
+        self.on_bytes: Callable[[bytes], None] = lambda _data: None
+        """Takes what comes in a raw stream; no bytes are its end."""
         self.on_drained: Callable[[], None] = lambda: None
         self._watch = loop.watch(sock.fileno(), self._ready)
         self._allow(HANDSHAKE_TIMEOUT_S)
@@ -147,6 +153,24 @@ class Connection:
         self._reading = wanted
         self._update_watch()
 
+    def hold(self, held: bool) -> None:
+        """Take nothing of what follows the request, because it may turn out to be no frames; or do so again."""
+        self._raw = held
+        self.read_more(not held)
+
+    def begin_raw(self) -> None:
+        """Send a result; after it the held stream is raw both ways, without an ack and without heartbeats."""
+        self._send(self._conversation.send_message({"type": "result"}))
+        rest = self._conversation.rest()
+        self.read_more(True)
+        if rest and not self.closed:
+            self.on_bytes(rest)
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes of a raw stream; none is its end."""
+        self._ending = self._ending or not data
+        self._send(data)
+
     def close(self) -> None:
         """Close; may be called at any time, also again."""
         if self.closed:
@@ -173,13 +197,17 @@ class Connection:
             on_exception.pop_all()
 
     def _receive(self) -> None:
+        reset = False
         try:
             data = self._sock.recv(self._handshake.missing if self._handshake else CHUNK_MAX)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
+            data, reset = b"", True
+        if self._raw and not reset:
+            self.read_more(bool(data))
+            self.on_bytes(data)
+        elif not data:
             self.close()
         elif self._handshake:
             self._prove(self._handshake, data)
@@ -202,7 +230,7 @@ class Connection:
         try:
             for received in self._conversation.received():
                 self._take(received)
-                if self.closed:
+                if self.closed or self._raw:
                     return
         except RemoteProtocolError as exc:
             self._reject(ErrorCode.PROTOCOL, str(exc))
@@ -269,6 +297,10 @@ class Connection:
             # Only now: a client that reads slowly has not seen the result yet.
             self._ack_due = False
             self._allow(ACK_TIMEOUT_S)
+        if self._ending:
+            self._ending = False
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
         self.on_drained()
 
     def _fill(self) -> bool:
@@ -309,7 +341,7 @@ class Connection:
         """Called while a request is open: speak after five seconds of silence, drop a client that is stalled."""
         silent = time.monotonic() - self._last_sent
         idle = not self._out and (not self._follower or self._follower.waiting)
-        if not idle and silent > STALLED_CLIENT_S:
+        if not idle and silent > STALLED_CLIENT_S and not self.patient:
             self.close()
             return
         if idle and not self.answered and silent >= HEARTBEAT_S:

@@ -42,6 +42,8 @@ LAST_WORDS_S = 2.0
 class Work(Protocol):
     """What is done for one client, and for nobody once that is gone: a command, the transfer of a file."""
 
+    holds_up: bool
+    """Whether an agent that makes room for its successor waits for it; what may last for ever is cut instead."""
     on_end: Callable[[], None]
     """To be called once, when it is over."""
 
@@ -261,8 +263,10 @@ class Daemon:
 
         An agent that is being stopped does not wait long for them.
         """
-        if not (self._stopping or self._leaving) or self.run or self._works:
+        if not (self._stopping or self._leaving) or self.run or any(work.holds_up for work in self._works.values()):
             return
+        for work in list(self._works.values()):
+            work.client_gone()
         if not any(connection.authenticated for connection in self._connections):
             self.loop.stop()
         elif self._stopping and not self._last_words:

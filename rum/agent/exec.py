@@ -126,6 +126,8 @@ class Stdin:
 class Exec:
     """One command from start to result. Raises RequestError from the constructor where it cannot even be tried."""
 
+    holds_up = True
+
     def __init__(self, loop: Loop, settings: Settings, connection: Connection, request: ExecRequest) -> None:
         self._loop = loop
         self._connection = connection

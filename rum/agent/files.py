@@ -53,6 +53,8 @@ def explained(path: str, error: OSError) -> RequestError:
 class FileReader:
     """Sends a file. Raises RequestError and ValueError from the constructor where it cannot be read."""
 
+    holds_up = True
+
     def __init__(self, loop: Loop, connection: Connection, params: Message) -> None:
         self._loop = loop
         self._connection = connection
@@ -144,6 +146,8 @@ class WriteRequest:
 
 class FileWriter:
     """Receives a file. Raises RequestError from the constructor where it cannot be written."""
+
+    holds_up = True
 
     def __init__(self, connection: Connection, request: WriteRequest) -> None:
         self._connection = connection

@@ -11,7 +11,9 @@ from rum.agent.connection import Connection
 from rum.agent.daemon import Daemon
 from rum.agent.exec import Exec, ExecRequest
 from rum.agent.files import FileReader, FileWriter, WriteRequest
+from rum.agent.forward import Forward
 from rum.agent.large_message import LargeMessage
+from rum.agent.ports import PortFollower, listening
 from rum.agent.run import Run
 from rum.protocol.errors import ErrorCode, RequestError
 from rum.protocol.fields import get_bool, get_int, get_list, get_object, get_optional_str, get_str
@@ -125,6 +127,20 @@ def write_file(daemon: Daemon, connection: Connection, params: Message) -> None:
     daemon.begin(connection, FileWriter(connection, WriteRequest.parse(params)))
 
 
+def forward(daemon: Daemon, connection: Connection, params: Message) -> None:
+    """Connect to a TCP port of the guest's loopback."""
+    daemon.begin(connection, Forward(daemon.loop, connection, params))
+
+
+def ports(daemon: Daemon, connection: Connection, params: Message) -> None:
+    """The TCP ports that are listened on, now or for as long as the client is there."""
+    if get_bool(params, "follow", default=False):
+        daemon.begin(connection, PortFollower(daemon.loop, daemon.settings, connection))
+    else:
+        connection.event({"type": "ports", "tcp": listening(daemon.settings)})
+        connection.result({})
+
+
 METHODS: dict[str, Callable[[Daemon, Connection, Message], None]] = {
     "status": status,
     "provision": provision,
@@ -133,4 +149,6 @@ METHODS: dict[str, Callable[[Daemon, Connection, Message], None]] = {
     "exec": execute,
     "read_file": read_file,
     "write_file": write_file,
+    "forward": forward,
+    "ports": ports,
 }

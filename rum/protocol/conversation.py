@@ -34,6 +34,10 @@ class Conversation:
         """Take what was read from the stream."""
         self._decoder.feed(data)
 
+    def rest(self) -> bytes:
+        """What no frame has been made of: the first bytes of the raw stream that follows the last one."""
+        return self._decoder.take_rest()
+
     def received(self) -> Iterator[Received]:
         """Every whole frame so far. Raises RemoteProtocolError at the first that is broken or out of turn."""
         while (frame := self._decoder.maybe_next_frame()) is not None:

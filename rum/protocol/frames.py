@@ -95,6 +95,12 @@ class FrameDecoder:
         """Take what was read from the stream."""
         self._buffer += data
 
+    def take_rest(self) -> bytes:
+        """Hand out what is buffered, where the stream goes on without frames."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
     def frames(self) -> Iterator[Frame]:
         """Every whole frame so far. Raises RemoteProtocolError at the first one that breaks a rule."""
         while (frame := self.maybe_next_frame()) is not None:

@@ -86,6 +86,9 @@ RECORD_TAIL = 64 * 1024
 RECORDS_KEPT = 10
 """Runs kept in the guest."""
 
+PORTS_MAX = 4096
+"""Ports in one list: far more than anything forwards, in a message that is small enough to be read as a whole."""
+
 KILL_AFTER_S = 5.0
 """From SIGTERM to SIGKILL, for a script that is cancelled or out of time."""
 

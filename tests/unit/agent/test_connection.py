@@ -104,7 +104,7 @@ class TestRequests:
             client.message({"type": "ack"})
             assert client.next() is None
 
-    @pytest.mark.parametrize("method", ["nope", "", "forward", "__init__", "x" * 60_000])
+    @pytest.mark.parametrize("method", ["nope", "", "proxy", "__init__", "x" * 60_000])
     def test_an_unknown_method(self, resident: Agent, method: str) -> None:
         answer = resident.call(method)
         subset(answer.end, type="error", code="unknown-method")
