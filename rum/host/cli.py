@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import rum
+from rum.host.cli_image import image
 from rum.host.cli_options import Options, global_options
 from rum.host.events import Emit
 from rum.host.outcome import Outcome, interrupted
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 @global_options
 def cli() -> None:
     """Boot a stock cloud image from rum.toml and provision it through an agent in the guest."""
+
+
+cli.add_command(image)
 
 
 @cli.command()

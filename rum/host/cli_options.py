@@ -61,7 +61,7 @@ class Options:
 def remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
     """Keep a global option that was given, here or before the subcommand."""
     options = context.find_root().obj
-    options.command = context.info_name if context.parent else ""
+    options.command = context.command_path.partition(" ")[2]
     if value is None or value is False:
         return
     if parameter.name in ("verbose", "quiet"):

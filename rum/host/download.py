@@ -29,6 +29,7 @@ from rum.host.sizes import show_size
 
 _T = TypeVar("_T")
 
+PART_SUFFIX = ".part"
 CHUNK = 1 << 20
 PROGRESS_S = 5.0
 LIST_MAX = 1 << 20
@@ -75,13 +76,13 @@ def download(url: str, path: Path, wanted: Checksum | None, emit: Emit) -> None:
         resumed = transfer.run()
         if wanted and resumed and file_digest(transfer.part, wanted.algorithm) != wanted.digest:
             emit(Notice(f"what was downloaded of {url} before is damaged; it is downloaded anew", warning=True))
-            transfer.discard()
+            discard(path)
             transfer.run()
         if wanted:
             transfer.verify(wanted)
         transfer.part.chmod(0o444)
         publish(transfer.part, path)
-        transfer.discard()
+        discard(path)
     except OSError as exc:
         hint = room_hint(path.parent) if exc.errno in (errno.ENOSPC, errno.EDQUOT) else None
         raise HostError(f"{transfer.part} cannot be written: {exc.strerror}", hint=hint) from exc
@@ -110,8 +111,8 @@ class Transfer:
         self._url = url
         self._verifiable = verifiable
         self._emit = emit
-        self.part = path.with_name(f"{path.name}.part")
-        self._note = path.with_name(f"{path.name}.part.json")
+        self._path = path
+        self.part, self._note = part_path(path), _note_path(path)
 
     def run(self) -> bool:
         """Have the whole file arrive; whether some of it was there before. Raises DownloadError, HostError, OSError."""
@@ -123,27 +124,20 @@ class Transfer:
         """Raises HostError, having thrown the file away, unless it is the one that was asked for."""
         found = file_digest(self.part, wanted.algorithm)
         if found != wanted.digest:
-            self.discard()
+            discard(self._path)
             raise HostError(
                 f"{self._url} has the {wanted.algorithm} {found}, not {wanted.digest}; the download was thrown away",
                 hint="run the command again; if it stays so, the image is not the one that was asked for",
             )
-
-    def discard(self) -> None:
-        """Forget what has arrived."""
-        self.part.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _arriving(self) -> Arriving | None:
         """What the part is of, None where it cannot be gone on with."""
-        try:
-            noted = Arriving.from_json(self._note.read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-        return noted if noted.url == self._url and (noted.validator or self._verifiable) else None
+        noted = _read_note(self._path)
+        usable = noted and noted.url == self._url and (noted.validator or self._verifiable)
+        return noted if usable else None
 
     def _attempt(self) -> None:
         noted = self._arriving() if self._size() else None
@@ -156,7 +150,7 @@ class Transfer:
                         return
             except RangeRefusedError:
                 pass
-        self.discard()
+        discard(self._path)
         with get(self._url) as response:
             self._begin(response)
 
@@ -189,7 +183,7 @@ class Transfer:
             for chunk in _with_progress(_chunks(self._url, response), file, total, self._emit):
                 file.write(chunk)
                 if file.tell() > limit:
-                    self.discard()
+                    discard(self._path)
                     text = f"{self._url} does not say how long it is, and has not ended after {show_size(limit)}"
                     raise HostError(text, hint="check the URL; what it sends may be no image")
             arrived = file.tell()
@@ -207,6 +201,34 @@ class Transfer:
             text = f"{self._url} still has {show_size(total - start)} to come, and {self.part.parent} has room for"
             raise HostError(f"{text} {show_size(free)}", hint=room_hint(self.part.parent))
         return total
+
+
+def part_path(path: Path) -> Path:
+    """What has arrived of a file so far."""
+    return path.with_name(f"{path.name}{PART_SUFFIX}")
+
+
+def _note_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}{PART_SUFFIX}.json")
+
+
+def _read_note(path: Path) -> Arriving | None:
+    try:
+        return Arriving.from_json(_note_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def url_of_part(path: Path) -> str | None:
+    """Where what has arrived of a file so far comes from, None where nobody knows."""
+    noted = _read_note(path)
+    return noted.url if noted else None
+
+
+def discard(path: Path) -> None:
+    """Forget what has arrived of a file. Raises OSError."""
+    part_path(path).unlink(missing_ok=True)
+    _note_path(path).unlink(missing_ok=True)
 
 
 def room_hint(directory: Path) -> str:

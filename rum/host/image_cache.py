@@ -52,6 +52,11 @@ def newest_cached(url: str) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
+def is_of_url(path: Path, url: str) -> bool:
+    """Whether a file of the cache was downloaded from a URL."""
+    return path.name.startswith(f"{_url_key(url)}-")
+
+
 def _url_key(url: str) -> str:
     return hashlib.sha256(url.encode("utf-8")).hexdigest()[:16]
 

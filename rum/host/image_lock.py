@@ -20,27 +20,49 @@ POLL_S = 0.1
 @contextlib.contextmanager
 def image_lock(path: Path, what: str, emit: Emit) -> Iterator[None]:
     """Hold the lock of a cached file, `what` is it of. Raises HostError where another process has it and hangs."""
-    with _opened(path) as descriptor:
+    descriptor = _open(path)
+    try:
         _wait(descriptor, path, what, emit)
+        while not _is_current(descriptor, path):
+            os.close(descriptor)
+            descriptor = _open(path)
+            _wait(descriptor, path, what, emit)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def image_lock_if_free(path: Path) -> Iterator[int | None]:
     """Hold the lock of a cached file; yields the process that has it, in which case it is not held, or None."""
-    with _opened(path) as descriptor:
-        yield None if _try(descriptor) else _holder(descriptor)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _open(path)
     try:
-        yield descriptor
+        yield None if _try(descriptor) and _is_current(descriptor, path) else _holder(descriptor)
     finally:
         os.close(descriptor)
+
+
+def drop_lock(path: Path) -> None:
+    """Remove the lock's file; the caller holds it. Whoever waits for it takes a new one. Raises OSError."""
+    _lock_path(path).unlink(missing_ok=True)
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _open(path: Path) -> int:
+    return os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _is_current(descriptor: int, path: Path) -> bool:
+    """Whether the lock is on the file that the others see."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(_lock_path(path)))
+    except FileNotFoundError:
+        return False
 
 
 def _wait(descriptor: int, path: Path, what: str, emit: Emit) -> None:

@@ -138,3 +138,17 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock of a VM. Raises HostError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise HostError(f"{path} cannot be read: {exc.strerror}") from exc
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
