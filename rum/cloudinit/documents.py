@@ -36,14 +36,6 @@ class Nic(NamedTuple):
     address: str | None = None
 
 
-class Mount(NamedTuple):
-    """A virtiofs share: its tag, where it is mounted, and whether the guest may only read it."""
-
-    tag: str
-    target: str
-    readonly: bool
-
-
 @dataclass(frozen=True)
 class SeedSpec:
     """What the seed depends on. `agent` is the zipapp, `key` the channel's 32 bytes, `serial_device` below /dev."""
@@ -58,7 +50,6 @@ class SeedSpec:
     autologin: bool
     nics: tuple[Nic, ...] = ()
     serial_device: str = "ttyS0"
-    mounts: tuple[Mount, ...] = ()
 
 
 def build_seed(spec: SeedSpec) -> dict[str, bytes]:
@@ -106,24 +97,21 @@ def _ethernet(nic: Nic, index: int) -> dict[str, object]:
 
 def build_user_data(spec: SeedSpec) -> dict[str, object]:
     """user-data: the account, the agent and its start; no provisioning, which is the agent's."""
-    modules = list(CLOUD_INIT_MODULES)
-    mounts: dict[str, object] = {}
-    if spec.mounts:
-        modules.append("mounts")
-        mounts["mounts"] = [_fstab_entry(mount) for mount in spec.mounts]
+    # Made before the account and its groups, its own group gets the account's number, which is the owner of mounts.
+    groups = {"groups": [spec.user_name]} if spec.groups else {}
     return {
+        **groups,
         "users": [_user(spec)],
         "write_files": _write_files(spec),
-        **mounts,
         "ssh_genkeytypes": ["ed25519"],
-        "cloud_init_modules": modules,
+        "cloud_init_modules": list(CLOUD_INIT_MODULES),
         "bootcmd": [install.DAEMON_RELOAD, install.START_EARLY],
-        "runcmd": [*(["mkdir", "-p", mount.target] for mount in spec.mounts), install.DAEMON_RELOAD, install.ENABLE],
+        "runcmd": [install.DAEMON_RELOAD, install.ENABLE],
     }
 
 
 def _user(spec: SeedSpec) -> dict[str, object]:
-    groups = {"groups": list(spec.groups)} if spec.groups else {}
+    groups = {"primary_group": spec.user_name, "groups": list(spec.groups)} if spec.groups else {}
     return {
         "name": spec.user_name,
         "shell": "/bin/bash",
@@ -148,11 +136,6 @@ def _write_files(spec: SeedSpec) -> list[dict[str, object]]:
         path = install.autologin_path(spec.serial_device)
         files.append({"path": path, "permissions": "0644", "content": content})
     return files
-
-
-def _fstab_entry(mount: Mount) -> list[str]:
-    options = "ro,nofail" if mount.readonly else "defaults,nofail"
-    return [mount.tag, mount.target, "virtiofs", options, "0", "0"]
 
 
 def _encode(document: dict[str, object]) -> bytes:

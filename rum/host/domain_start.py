@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 
-from rum.host import vhost_user
+from rum.host import vhost_user, virtiofsd
 from rum.host.accelerator import Accelerator
 from rum.host.architecture import host_architecture
 from rum.host.config_model import Config
@@ -15,9 +15,11 @@ from rum.host.domain_xml import DomainSpec, build_domain_xml
 from rum.host.errors import HostError
 from rum.host.libvirt_driver import CidInUseError, LibvirtDriver, qemu_log_tail
 from rum.host.paths import VmPaths
+from rum.host.settings import mounts_of
 from rum.host.store import LastStart, VmState, save_state
-from rum.host.transport import Transport, TransportChoice, cid_candidates
+from rum.host.transport import DAEMON, Transport, TransportChoice, cid_candidates
 from rum.host.vhost_worker import Channel, channel_behind
+from rum.host.virtiofsd import Virtiofsd
 from rum.host.vm_files import disk_errors
 
 CID_ATTEMPTS = 16
@@ -33,6 +35,7 @@ class DomainStart:
     paths: VmPaths
     accelerator: Accelerator
     transport: TransportChoice
+    virtiofsd: Virtiofsd | None
 
     def run(self, state: VmState) -> None:
         """Start the domain; where that fails, the daemons have ended and the state file is as it was."""
@@ -40,7 +43,7 @@ class DomainStart:
         offset = console.stat().st_size if console.exists() else 0
         self.paths.console_socket.unlink(missing_ok=True)
         for cid in itertools.islice(cid_candidates(state.vm_id), CID_ATTEMPTS):
-            started = LastStart(self.accelerator.value, self.transport.transport.value, cid, offset)
+            started = self._record(cid, offset)
             with disk_errors("the VM's state"):
                 # Written before the start: a domain that runs is never without its record.
                 save_state(self.paths.state_file, dataclasses.replace(state, started=started))
@@ -54,11 +57,27 @@ class DomainStart:
                 return
         raise HostError(f"{CID_ATTEMPTS} vsock CIDs were tried and all are taken")
 
+    def _record(self, cid: int, console_offset: int) -> LastStart:
+        resources, advanced = self.config.resources, self.config.advanced
+        return LastStart(
+            self.accelerator.value,
+            self.transport.transport.value,
+            cid,
+            console_offset,
+            cpus=resources.cpus,
+            memory_mb=resources.memory_mb,
+            machine=advanced.machine,
+            firmware=advanced.firmware,
+            mounts=mounts_of(self.config),
+        )
+
     def _once(self, state: VmState, started: LastStart) -> None:
         name = self.config.domain_name
         self.driver.define(name, build_domain_xml(self._spec(state, started)))
         if self.transport.program:
             vhost_user.start_daemon(self.transport.program, started.cid, self.paths)
+        if self.virtiofsd:
+            virtiofsd.start_daemons(self.virtiofsd, started.mounts, self.paths)
         self.driver.start(name)
         if self.driver.state(name) not in ("running", "paused"):
             tail = qemu_log_tail(self.driver.uri, name, TAIL_LINES)
@@ -86,6 +105,7 @@ class DomainStart:
             console_log=paths.console_log,
             network=config.network,
             drives={name: paths.drive(name) for name in config.drives},
+            mounts={mount.tag: paths.mount_socket(index) for index, mount in enumerate(started.mounts)},
             confinement=self.driver.confinement(),
         )
 
@@ -93,6 +113,7 @@ class DomainStart:
 def stop_daemons(paths: VmPaths) -> None:
     """End every daemon of the VM; there may be none."""
     vhost_user.stop_daemon(paths)
+    virtiofsd.stop_daemons(paths)
 
 
 def transport_works(paths: VmPaths, started: LastStart) -> bool:
@@ -102,3 +123,10 @@ def transport_works(paths: VmPaths, started: LastStart) -> bool:
     if not (vhost_user.find_daemons(paths) and paths.vsock_socket.exists()):
         return False
     return channel_behind(paths.vsock_socket) is not Channel.DEAD
+
+
+def dead_daemon(paths: VmPaths, started: LastStart) -> str | None:
+    """The name of a daemon without which the running VM cannot go on, None where all are there."""
+    if not transport_works(paths, started):
+        return DAEMON
+    return virtiofsd.PROGRAM if virtiofsd.dead(paths, len(started.mounts)) else None

@@ -148,5 +148,5 @@ def drives_text(filesystems: Sequence[Filesystem], files: GuestFiles | None = No
 
 
 def fstab_field(text: str) -> str:
-    """A path as a field of fstab(5): blanks, backslashes and # as octal escapes."""
-    return "".join(f"\\{ord(char):03o}" if char in " \t\n\\#" else char for char in text)
+    """A path as a field of fstab(5): blanks and backslashes as octal escapes, the only ones that systemd undoes."""
+    return "".join(f"\\{ord(char):03o}" if char in " \t\n\\" else char for char in text)

@@ -12,15 +12,17 @@ from rum.host.errors import HostError
 from rum.host.libvirt_driver import LibvirtDriver
 from rum.host.nics import DEFAULT_NETWORK
 from rum.host.transport import TransportChoice, choose_transport
+from rum.host.virtiofsd import Virtiofsd, require_virtiofsd
 
 
-def check_host(config: Config, driver: LibvirtDriver) -> tuple[AcceleratorChoice, TransportChoice]:
+def check_host(config: Config, driver: LibvirtDriver) -> tuple[AcceleratorChoice, TransportChoice, Virtiofsd | None]:
     """What the VM will run by. Raises HostError for the first thing that is missing."""
     accelerator = choose_accelerator(config.advanced.accelerator)
     transport = choose_transport(config.advanced.transport)
+    virtiofsd = require_virtiofsd(config.mounts)
     require_platform(config, driver, accelerator.accelerator)
     require_networks(config, driver)
-    return accelerator, transport
+    return accelerator, transport, virtiofsd
 
 
 def require_platform(config: Config, driver: LibvirtDriver, accelerator: Accelerator) -> None:

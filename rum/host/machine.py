@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rum.host import vm_files
 from rum.host.accelerator import TIMEOUT_FACTOR, Accelerator, choose_accelerator
+from rum.host.changes import applied_later, applied_now, kept_until_destroy
 from rum.host.config_model import Config
 from rum.host.console import diagnose, read_console
-from rum.host.domain_start import DomainStart, stop_daemons, transport_works
+from rum.host.domain_start import DomainStart, dead_daemon, stop_daemons, transport_works
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice, Phase
 from rum.host.host_checks import check_host
 from rum.host.libvirt_driver import ForeignDomainError, LibvirtDriver, default_uri
 from rum.host.paths import VmPaths
 from rum.host.progress import phase
+from rum.host.settings import GuestSettings, seeded_settings
 from rum.host.store import LastStart, VmLock, VmState, load_state, save_state
 from rum.host.transport import Endpoint, Transport, UnixEndpoint, VsockEndpoint
 
@@ -132,17 +135,28 @@ class Machine:
                 state = self._create()
             else:
                 self._paths.make_dirs()
-                self._warn_of_changes(state)
+                self._tell(kept_until_destroy(self._config, state), warning=True)
             booted = not self._goes_on()
             if booted:
                 self._boot(self._require_state(), created=created)
             started = self._require_started()
+            if not booted:
+                self._tell(applied_later(self._config, started), warning=True)
             return Started(created, booted, started.accelerator, started.transport)
 
     def note_answer(self) -> None:
         """Remember that the agent of this VM has answered, which it does once its first boot cannot be undone."""
         with self.lock():
             self._note_settled()
+
+    def settings(self) -> GuestSettings | None:
+        """What the guest was last told of rum.toml, None where nobody has noted it."""
+        return self._require_state().settings
+
+    def note_settings(self, settings: GuestSettings) -> None:
+        """Remember what the guest has been told."""
+        with self.lock(), vm_files.disk_errors("the VM's state"):
+            save_state(self._paths.state_file, dataclasses.replace(self._require_state(), settings=settings))
 
     def down(self) -> str:
         """Shut the VM down: "stopped", "forced" where it did not within 30 s, or "not-running"."""
@@ -168,38 +182,36 @@ class Machine:
         self._remove_domain()
         return vm_files.create_vm(self._config, self._paths, uri, self._emit)
 
-    def _warn_of_changes(self, state: VmState) -> None:
-        base = self._config.image.base
-        if base != state.image.reference:
-            text = f"image.base is now {base}, but the VM keeps its disk of {state.image.reference} until 'rum destroy'"
-            self._emit(Notice(text, warning=True))
-        wanted = self._config.advanced.libvirt_uri
-        if wanted and wanted != state.libvirt_uri:
-            text = f"advanced.libvirt_uri is now {wanted}, but the VM stays at {state.libvirt_uri} until 'rum destroy'"
-            self._emit(Notice(text, warning=True))
+    def _tell(self, texts: Iterable[str], *, warning: bool = False) -> None:
+        for text in texts:
+            self._emit(Notice(text, warning=warning))
 
     def _goes_on(self) -> bool:
         """Whether the VM runs and can be reached, so that it need not be booted."""
         found = self.state()
         if found not in ("running", "paused"):
             return False
-        if self.transport_alive():
+        missing = dead_daemon(self._paths, self._require_started())
+        if missing is None:
             if found == "paused":
                 self._emit(Notice("the VM was paused, it goes on now"))
                 self._driver().resume(self._config.domain_name)
             return True
-        # A vhost-user device cannot connect again, so the guest has lost its channel for this boot.
-        text = "the vhost-device-vsock of the running VM has died; the VM is restarted, nothing else brings it back"
+        # A vhost-user device cannot connect again, so the guest has lost its channel, or its mount, for this boot.
+        text = f"the {missing} of the running VM has died; the VM is restarted, nothing else brings it back"
         self._emit(Notice(text, warning=True))
         self._turn_off()
         return False
 
     def _boot(self, state: VmState, *, created: bool) -> None:
-        accelerator, transport = check_host(self._config, self._driver())
+        accelerator, transport, virtiofsd = check_host(self._config, self._driver())
         if not created:
             self._emit(Phase("image", "skipped"))
+            if state.started:
+                self._tell(applied_now(self._config, state.started))
             if not state.settled and self._paths.overlay.exists():
                 vm_files.remake_disk(self._config, self._paths, state, self._emit)
+                state = dataclasses.replace(state, settings=seeded_settings(self._config))
             vm_files.update_disks(self._config, self._paths, state, self._emit)
             seed_hash = vm_files.update_seed(self._config, self._paths, state, self._emit)
             state = dataclasses.replace(state, seed_hash=seed_hash, config_path=str(self._config.path))
@@ -208,7 +220,9 @@ class Machine:
         self._emit(Notice(f"transport {transport.transport} ({transport.reason})"))
         with phase(self._emit, "domain") as detail:
             detail.append(self._config.domain_name)
-            start = DomainStart(self._driver(), self._config, self._paths, accelerator.accelerator, transport)
+            start = DomainStart(
+                self._driver(), self._config, self._paths, accelerator.accelerator, transport, virtiofsd
+            )
             start.run(state)
         vm_files.remove_old_seeds(self._paths, state.seed_hash)
 

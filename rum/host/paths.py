@@ -117,6 +117,18 @@ class VmPaths:
         """Where the host reaches the guest's vsock ports through vhost-device-vsock."""
         return self.runtime / "vm.vsock"
 
+    def mount_socket(self, index: int) -> Path:
+        """Between QEMU and the virtiofsd of the mount with this number."""
+        return self.runtime / f"fs{index}.sock"
+
+    def mount_link(self, index: int) -> Path:
+        """A symbolic link to the mount's source: its virtiofsd is known by it, and its name needs no quoting."""
+        return self.runtime / f"fs{index}.dir"
+
+    def mount_log(self, index: int) -> Path:
+        """What the mount's virtiofsd printed since it was last started."""
+        return self.state / f"virtiofsd-{index}.log"
+
     def seed(self, seed_hash: str) -> Path:
         """The seed ISO with these contents."""
         return self.state / f"seed-{seed_hash}.iso"
@@ -127,7 +139,7 @@ class VmPaths:
 
     def make_dirs(self) -> None:
         """Make the state and runtime directories. Raises HostError, also for a runtime path too long for a socket."""
-        for socket in (self.console_socket, self.vhost_socket, self.vsock_socket):
+        for socket in (self.console_socket, self.vhost_socket, self.vsock_socket, self.mount_socket(99)):
             if len(os.fsencode(socket)) > SUN_PATH_MAX:
                 raise HostError(
                     f"the socket path {socket} is longer than the {SUN_PATH_MAX} bytes that Linux allows",

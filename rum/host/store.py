@@ -15,6 +15,7 @@ from dataclasses_json import DataClassJsonMixin
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
 from rum.host.files import make_private_dir, write_atomic
+from rum.host.settings import GuestSettings, MountSetting
 
 LOCK_TIMEOUT_S = 600.0
 """A command holds the lock for as long as a big image takes to download; after that something is stuck."""
@@ -37,12 +38,20 @@ class BaseImage(DataClassJsonMixin):
 
 @dataclass(frozen=True)
 class LastStart(DataClassJsonMixin):
-    """How the domain was last started; `console_offset` is the size of the console's log before that."""
+    """How the domain was last started; `console_offset` is the size of the console's log before that.
+
+    What is None was not noted by the rum that started it. Memory in MiB.
+    """
 
     accelerator: str
     transport: str
     cid: int
     console_offset: int
+    cpus: int | None = None
+    memory_mb: int | None = None
+    machine: str | None = None
+    firmware: str | None = None
+    mounts: tuple[MountSetting, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,8 @@ class VmState(DataClassJsonMixin):
     """One VM. It exists once this file does; `started` is None until its domain was first started.
 
     `settled`: what the guest's first boot has written is on its disk. The agent sees to that before it answers, an
-    orderly shutdown does, too.
+    orderly shutdown does, too. `settings`: what the guest was last told of rum.toml, None where an older rum has not
+    noted it.
     """
 
     vm_id: str
@@ -62,6 +72,7 @@ class VmState(DataClassJsonMixin):
     libvirt_uri: str
     started: LastStart | None = None
     settled: bool = True
+    settings: GuestSettings | None = None
 
 
 def load_state(path: Path) -> VmState | None:

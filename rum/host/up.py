@@ -10,6 +10,7 @@ from rum.host.agent_upgrade import upgrade_if_outdated
 from rum.host.errors import GuestError
 from rum.host.events import Emit, Notice, Phase
 from rum.host.guest import Guest
+from rum.host.guest_settings import update_settings
 from rum.host.interrupts import FirstInterrupt
 from rum.host.lifecycle import require_running
 from rum.host.machine import Machine
@@ -45,6 +46,7 @@ def up(machine: Machine, emit: Emit) -> Outcome:
         welcome = await_agent(machine, emit)
     machine.note_answer()
     upgrade_if_outdated(machine, welcome, emit)
+    update_settings(machine, emit)
     return provisioned(machine, emit, "rum up", Provisioning.auto)
 
 

@@ -22,6 +22,7 @@ from rum.host.nics import seed_nics
 from rum.host.paths import VmPaths
 from rum.host.progress import phase
 from rum.host.qemu_img import create_qcow2, grow_qcow2
+from rum.host.settings import seeded_settings
 from rum.host.sizes import show_size
 from rum.host.ssh_keys import require_ssh_key
 from rum.host.store import VmState, save_state
@@ -64,7 +65,10 @@ def _create_vm(config: Config, paths: VmPaths, uri: str, emit: Emit) -> VmState:
     vm_id = str(uuid.uuid4())
     with phase(emit, "seed"):
         current_hash = write_seed(config, paths, vm_id)
-    state = VmState(vm_id, config.name, config.id8, str(config.path), base, current_hash, uri, settled=False)
+    settings = seeded_settings(config)
+    state = VmState(
+        vm_id, config.name, config.id8, str(config.path), base, current_hash, uri, settled=False, settings=settings
+    )
     save_state(paths.state_file, state)
     return state
 

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rum.cloudinit import Mount, Nic, SeedSpec, build_seed, seed_hash
+from rum.cloudinit import Nic, SeedSpec, build_seed, seed_hash
 
 SPEC = SeedSpec(
     vm_id="0b8cbb2c-7a4c-4d8a-9f52-3f0f5a1f2f11",
@@ -66,9 +66,11 @@ def test_the_only_user_has_the_keys_and_no_password() -> None:
 
 
 def test_groups_appear_where_there_are_some() -> None:
-    users = user_data(dataclasses.replace(SPEC, groups=("docker", "video")))["users"]
+    document = user_data(dataclasses.replace(SPEC, groups=("docker", "video")))
+    users = document["users"]
     assert isinstance(users, list)
     assert users[0]["groups"] == ["docker", "video"]
+    assert (document["groups"], users[0]["primary_group"]) == ([SPEC.user_name], SPEC.user_name)
 
 
 def test_the_agent_is_written_as_it_is() -> None:
@@ -100,19 +102,6 @@ def test_runcmd_is_the_backstop() -> None:
         ["systemctl", "daemon-reload"],
         ["systemctl", "enable", "--now", "rum-agent.service"],
     ]
-
-
-def test_mounts_bring_their_module_and_their_targets() -> None:
-    mounts = (Mount("src", "/srv/my src", readonly=True), Mount("out", "/srv/out", readonly=False))
-    document = user_data(dataclasses.replace(SPEC, mounts=mounts))
-    assert document["mounts"] == [
-        ["src", "/srv/my src", "virtiofs", "ro,nofail", "0", "0"],
-        ["out", "/srv/out", "virtiofs", "defaults,nofail", "0", "0"],
-    ]
-    runcmd = document["runcmd"]
-    assert isinstance(runcmd, list)
-    assert runcmd[:2] == [["mkdir", "-p", "/srv/my src"], ["mkdir", "-p", "/srv/out"]]
-    assert "mounts" in str(document["cloud_init_modules"])
 
 
 def test_the_autologin_drop_in_appears_only_where_it_is_enabled() -> None:

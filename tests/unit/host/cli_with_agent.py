@@ -19,6 +19,7 @@ from rum.host.config import Config
 from rum.host.console import read_console
 from rum.host.events import Emit, Phase
 from rum.host.paths import VmPaths
+from rum.host.settings import GuestSettings, seeded_settings
 from rum.host.store import LastStart
 from rum.host.transport import Endpoint, UnixEndpoint
 
@@ -52,6 +53,12 @@ class LocalMachine:
 
     def last_start(self) -> LastStart:
         return LastStart("tcg", "vhost-user", 70_000, 0)
+
+    def settings(self) -> GuestSettings:
+        return seeded_settings(self.config)
+
+    def note_settings(self, settings: GuestSettings) -> None:
+        pass
 
     def exists(self) -> bool:
         return True

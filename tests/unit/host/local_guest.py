@@ -19,6 +19,8 @@ from rum.host.config import Config, load_config
 from rum.host.console import read_console
 from rum.host.events import Event, Notice, RunEvent
 from rum.host.paths import VmPaths
+from rum.host.settings import GuestSettings, seeded_settings
+from rum.host.store import LastStart
 from rum.host.transport import Endpoint, UnixEndpoint
 from rum.protocol import LogEvent
 
@@ -133,6 +135,11 @@ class LocalGuest:
     the_vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     proxy: VsockProxy | None = None
     process: subprocess.Popen[bytes] | None = None
+    told: GuestSettings | None = None
+    started: LastStart | None = None
+
+    def __post_init__(self) -> None:
+        self.told = seeded_settings(self.config)
 
     @property
     def root(self) -> Path:
@@ -186,6 +193,15 @@ class LocalGuest:
 
     def vm_id(self) -> str:
         return self.the_vm_id
+
+    def settings(self) -> GuestSettings | None:
+        return self.told
+
+    def note_settings(self, settings: GuestSettings) -> None:
+        self.told = settings
+
+    def last_start(self) -> LastStart | None:
+        return self.started
 
     def is_running(self) -> bool:
         return self.running

@@ -37,7 +37,7 @@ def failure(config: Config) -> HostError:
 
 def test_a_host_that_has_everything(config: Config) -> None:
     with LibvirtDriver(URI) as driver:
-        accelerator, transport = check_host(config, driver)
+        accelerator, transport, _ = check_host(config, driver)
     assert (accelerator.accelerator, transport.transport) == ("tcg", "vhost-user")
 
 
