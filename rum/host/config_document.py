@@ -121,7 +121,7 @@ class Btrfs(Table):
 
     drive: types.DriveRef | None = None
     """The drive, by its name in `[drives.NAME]`."""
-    drives: Annotated[list[types.DriveRef], Field(min_length=1)] | None = None
+    drives: Annotated[list[types.DriveRef], Field(min_length=1, json_schema_extra={"uniqueItems": True})] | None = None
     """The drives, instead of `drive`."""
     target: types.GuestPath
     """Where the guest has it."""
@@ -136,7 +136,7 @@ class Zfs(Table):
 
     drive: types.DriveRef | None = None
     """The drive, by its name in `[drives.NAME]`."""
-    drives: Annotated[list[types.DriveRef], Field(min_length=1)] | None = None
+    drives: Annotated[list[types.DriveRef], Field(min_length=1, json_schema_extra={"uniqueItems": True})] | None = None
     """The drives, instead of `drive`."""
     target: types.GuestPath
     """Where the guest has it."""
@@ -248,9 +248,12 @@ class File(Table):
     user: User = User()
     ssh: Ssh = Ssh()
     mounts: Annotated[list[Mount], Field(max_length=32)] = []
+    """Directories of this host, shared with the guest by virtiofs."""
     drives: Annotated[dict[types.DriveName, Drive], Field(max_length=24)] = {}
+    """More disks, by name."""
     fs: Filesystems = Filesystems()
     ports: Annotated[list[Port], Field(max_length=256)] = []
+    """Ports of this host that lead to ports of the guest."""
     auto_ports: AutoPorts | None = None
     provision: Provision = Provision()
     advanced: Advanced = Advanced()

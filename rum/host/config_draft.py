@@ -52,12 +52,10 @@ class Draft:
         """The well-formed value of a key, None where there is none."""
         value: Any = self._values
         for step in (*table, key):
-            if isinstance(value, list):
-                value = value[int(step)]
-            elif isinstance(value, dict) and step in value:
-                value = value[step]
-            else:
+            members = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else {}
+            if step not in members:
                 return None
+            value = members[step]
         return value if isinstance(value, wanted) and (*table, key) not in self.malformed else None
 
     def has(self, table: Place, *keys: str) -> list[str]:

@@ -26,6 +26,9 @@ TAG_MAX = 36
 
 SIZE_MIN = 1 << 20
 
+PLAIN = r"[^\x00-\x1f\x7f]"
+"""Any character but the control characters of ASCII; the others are found by str.isprintable()."""
+
 POOL_NAME = "[A-Za-z][A-Za-z0-9_.:-]{0,63}"
 POOL_RESERVED = "log|(?:mirror|raidz|draid|spare).*"
 
@@ -64,17 +67,15 @@ def is_pool_name(name: str) -> bool:
 
 
 def is_ip(value: str) -> bool:
-    """Whether it is an IPv4 or IPv6 address without a scope."""
+    """Whether it is an IPv4 or IPv6 address."""
     try:
-        return "%" not in value and bool(ipaddress.ip_address(value))
+        return bool(ipaddress.ip_address(value))
     except ValueError:
         return False
 
 
 def is_host_in_network(value: str) -> bool:
     """Whether it is a host's address with the length of its network's prefix."""
-    if not re.fullmatch(r"[0-9a-fA-F.:]+/[0-9]{1,3}", value):
-        return False
     try:
         interface = ipaddress.ip_interface(value)
     except ValueError:
@@ -95,11 +96,13 @@ def port_range(value: str) -> tuple[int, int] | None:
 Size = Annotated[str, text(sizes.ALLOWED, "[1-9][0-9]{0,12}[KMGT]"), only(sizes.parse_size)]
 DriveSize = Annotated[
     str,
-    text(sizes.ALLOWED, "[1-9][0-9]{0,12}[KMGT]"),
+    text(sizes.ALLOWED, "[1-9][0-9]{0,12}[MGT]|[1-9][0-9]{3,12}K"),
     only(lambda value: (sizes.parse_size(value) or 0) >= SIZE_MIN),
 ]
 ImageBase = Annotated[
-    str, text("a name, a path or a URL", min_length=1), only(lambda value: value.strip() and value.isprintable())
+    str,
+    text("a name, a path or a URL, without control characters", rf"{PLAIN}*[^\s\x00-\x1f\x7f]{PLAIN}*"),
+    only(lambda value: value.strip() and value.isprintable()),
 ]
 Sha256 = Annotated[str, text("64 hexadecimal digits", "[0-9a-fA-F]{64}")]
 Sha512 = Annotated[str, text("128 hexadecimal digits", "[0-9a-fA-F]{128}")]
@@ -134,10 +137,13 @@ NetworkName = Annotated[
 ]
 HostInNetwork = Annotated[
     str,
-    text('the address of a host with the length of its network\'s prefix, such as "192.168.50.2/24"'),
+    text(
+        'the address of a host with the length of its network\'s prefix, such as "192.168.50.2/24"',
+        "[0-9a-fA-F.:]+/[0-9]{1,3}",
+    ),
     only(is_host_in_network),
 ]
-Bind = Annotated[str, text('an IP address of this host, such as "127.0.0.1"'), only(is_ip)]
+Bind = Annotated[str, text('an IP address of this host, such as "127.0.0.1"', "[0-9a-fA-F.:]+"), only(is_ip)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 PortRange = Annotated[
     str,
@@ -150,15 +156,18 @@ DriveName = Annotated[
 ]
 """With "rum-" in front it is the disk's virtio serial, of which the guest sees 20 characters."""
 DriveRef = Annotated[str, text("the name of a drive")]
+FIRST = r"[^/.\x00-\x1f\x7f]"
+NEXT = r"[^/\x00-\x1f\x7f]"
+"""Of a path's component that is neither "." nor ".."."""
 GuestPath = Annotated[
     str,
     text(
         'an absolute, normalised path other than /, without control characters, such as "/data"',
-        r"(?:/(?:[^/.][^/]*|\.[^/.][^/]*|\.\.[^/]+))+",
+        rf"(?:/(?:{FIRST}{NEXT}*|\.{FIRST}{NEXT}*|\.\.{NEXT}+))+",
     ),
     only(is_guest_path),
 ]
-HostPath = Annotated[str, text("a path without control characters", min_length=1), only(str.isprintable)]
+HostPath = Annotated[str, text("a path without control characters", f"{PLAIN}+"), only(str.isprintable)]
 Tag = Annotated[
     str,
     text(
@@ -189,7 +198,7 @@ Seconds = Annotated[
 ]
 EnvName = Annotated[str, text("letters, digits and _, not a digit first", "[A-Za-z_][A-Za-z0-9_]*")]
 EnvValue = Annotated[str, text("a string without NUL"), only(lambda value: "\0" not in value)]
-Uri = Annotated[str, text("a libvirt URI"), only(lambda value: ":" in value and value.isprintable())]
+Uri = Annotated[str, text("a libvirt URI", f"{PLAIN}+:{PLAIN}*"), only(str.isprintable)]
 Machine = Annotated[
     str,
     text(

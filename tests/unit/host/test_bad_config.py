@@ -23,7 +23,7 @@ SHOWN_AS = "/home/me/app"
 def message(file: Path, directory: Path) -> str:
     """What is said about the file as the rum.toml of a small project."""
     (directory / "src").mkdir()
-    (directory / "latin1.sh").write_bytes(b"echo caf\xe9\n")
+    (directory / "latin1.sh").write_bytes(b"echo \xe9\n")
     shutil.copy(file, directory / "rum.toml")
     with pytest.raises(ConfigError) as caught:
         load_config(directory / "rum.toml")
