@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import rum
+from rum.host.cli_config import config, init
 from rum.host.cli_image import image
 from rum.host.cli_options import Options, global_options
 from rum.host.events import Emit
@@ -31,6 +32,8 @@ def cli() -> None:
     """Boot a stock cloud image from rum.toml and provision it through an agent in the guest."""
 
 
+cli.add_command(init)
+cli.add_command(config)
 cli.add_command(image)
 
 

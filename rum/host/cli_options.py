@@ -16,6 +16,7 @@ from rum.host.outcome import Outcome
 from rum.host.render import Ending, PlainRenderer, QuietErrors, Renderer, Verbosity
 
 if TYPE_CHECKING:
+    from rum.host.config import Config
     from rum.host.machine import Machine
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -43,13 +44,18 @@ class Options:
             return QuietErrors(sys.stderr, self.verbosity)
         return PlainRenderer(sys.stdout, sys.stderr, self.verbosity)
 
+    def load(self) -> Config:
+        """The configuration. Raises ConfigError."""
+        from rum.host.config import load_config
+        from rum.host.config_file import find_config
+
+        return load_config(Path(self.config) if self.config else find_config())
+
     def machine(self) -> Machine:
         """The VM of the configuration. Raises ConfigError, HostError."""
-        from rum.host.config import find_config, load_config
         from rum.host.machine import Machine
 
-        path = Path(self.config) if self.config else find_config(Path.cwd())
-        return Machine(load_config(path), self.renderer.emit)
+        return Machine(self.load(), self.renderer.emit)
 
     def tell(self, story: Callable[[Machine, Emit], Outcome]) -> int:
         """Have the story happen, show how it ended; the exit status. Raises RumError."""

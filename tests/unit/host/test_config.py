@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rum.host.config import find_config, load_config, vm_name
+from rum.host.config import load_config, vm_name
+from rum.host.config_file import find_config
 from rum.host.config_model import AutoPorts, Drive, Filesystem, Interface, Mount, Port
 from rum.host.config_mounts import default_tag
 from rum.host.errors import ConfigError
@@ -313,7 +314,7 @@ def test_the_file_is_found_in_a_parent(tmp_path: Path) -> None:
 def test_without_a_file_the_user_is_told_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         find_config(tmp_path)
-    assert "image.base" in (caught.value.hint or "")
+    assert "`rum init`" in (caught.value.hint or "")
 
 
 def test_a_symbolic_link_is_the_same_vm(tmp_path: Path) -> None:

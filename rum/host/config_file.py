@@ -1,0 +1,84 @@
+"""Finds rum.toml and reads it as TOML."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+from rum.host.errors import ConfigError
+
+FILE_NAME = "rum.toml"
+
+NESTING_MAX = 32
+"""Tables and lists within each other: no rum.toml needs ten, and what walks one must not run out of stack."""
+
+
+def find_config(start: Path = Path()) -> Path:
+    """The rum.toml in `start`, by default here, or the nearest directory above it. Raises ConfigError."""
+    try:
+        start = start.absolute()
+    except FileNotFoundError:
+        raise ConfigError("the current directory does not exist any more", hint="go to another one") from None
+    for directory in (start, *start.parents):
+        if os.path.isfile(directory / FILE_NAME):
+            return directory / FILE_NAME
+    raise ConfigError(
+        f"there is no {FILE_NAME} in {start} or in a directory above it",
+        hint="`rum init` writes one; or name one with --config",
+    )
+
+
+def read_text(path: Path) -> str:
+    """The file. Raises ConfigError."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}", hint="check the path after --config") from None
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        line = exc.object[: exc.start].count(b"\n") + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8 text, so not TOML") from exc
+
+
+def parse_toml(path: Path, text: str) -> dict[str, object]:
+    """The text as TOML. Raises ConfigError."""
+    try:
+        values = tomllib.loads(text)
+        if depth_of(values) <= NESTING_MAX:
+            return values
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path}, {describe_syntax_error(exc, text)}") from exc
+    except ValueError as exc:
+        # Python does not read decimal numbers of over 4300 digits.
+        raise ConfigError(f"{path}: a number in it is too long") from exc
+    except RecursionError:
+        pass
+    raise ConfigError(f"{path}: tables and lists are nested more than {NESTING_MAX} deep in it")
+
+
+def depth_of(value: object) -> int:
+    """How many tables and lists are within each other."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
+
+
+def describe_syntax_error(exc: tomllib.TOMLDecodeError, text: str) -> str:
+    """The parser's sentence with the place in front, and tables as TOML writes them."""
+    found = re.fullmatch(r"(.*) \(at (line \d+, column \d+|end of document)\)", str(exc), re.DOTALL)
+    sentence, place = (found[1], found[2]) if found else (str(exc), "")
+    if not place.startswith("line"):
+        lines = text.rstrip().split("\n")
+        place = f"line {len(lines)}, column {len(lines[-1]) + 1}"
+    sentence = re.sub(r"\(('.*'),?\)", as_header, sentence)
+    return f"{place}: not valid TOML: {sentence}"
+
+
+def as_header(names: re.Match[str]) -> str:
+    """A table's name, which the parser shows as a tuple."""
+    return "[" + ".".join(re.findall(r"'(.*?)'", names[1])) + "]"
