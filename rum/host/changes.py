@@ -28,8 +28,8 @@ def kept_by_the_guest(wanted: GuestSettings, had: GuestSettings) -> Iterator[str
     if "none" in (wanted.network_mode, had.network_mode) and wanted.network_mode != had.network_mode:
         yield kept("network.mode", wanted.network_mode, f'is set up for "{had.network_mode}"')
     if wanted.interfaces != had.interfaces:
-        listed = ", ".join(had.interfaces) or "none"
-        yield kept("network.interfaces", "different", f"is set up for {listed}")
+        now, before = (", ".join(listed) or "none" for listed in (wanted.interfaces, had.interfaces))
+        yield kept("network.interfaces", now, f"is set up for {before}")
 
 
 def kept(key: str, value: str, what: str) -> str:

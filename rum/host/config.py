@@ -30,6 +30,7 @@ from rum.host.config_scripts import build_scripts, check_scripts
 from rum.host.drives import drives_script
 from rum.host.errors import ConfigError
 from rum.host.images import is_bare_name, is_url
+from rum.host.mount_order import with_mounts
 from rum.host.sizes import parse_size
 from rum.protocol import in_order
 
@@ -78,7 +79,8 @@ def build_config(path: Path, document: File, sources: Mapping[Place, Path], cont
     """The configuration that a file without problems comes to."""
     name = vm_name(path)
     filesystems = build_filesystems(document)
-    generated = [drives_script(filesystems)] if filesystems else []
+    mounts = build_mounts(document, sources)
+    generated = [with_mounts(drives_script(filesystems), filesystems, mounts)] if filesystems else []
     return Config(
         path=path,
         name=name,
@@ -92,7 +94,7 @@ def build_config(path: Path, document: File, sources: Mapping[Place, Path], cont
         filesystems=filesystems,
         scripts=tuple(in_order([*generated, *build_scripts(document, contents)])),
         advanced=build_advanced(document),
-        mounts=build_mounts(document, sources),
+        mounts=mounts,
         ports=build_ports(document),
         auto_ports=build_auto_ports(document),
     )

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 from rum.cloudinit.install import autologin_path, build_autologin
 from rum.host.architecture import host_architecture
 from rum.host.client import AgentError
-from rum.host.drives import MOUNT_OPTIONS, fstab_field
 from rum.host.errors import GuestError
 from rum.host.events import Emit, Notice
 from rum.host.exec import ExecRequest, ExecSession
 from rum.host.guest import Guest
+from rum.host.mount_order import drive_below, fstab_line
 from rum.host.reach import short_deadline, wait_for_agent
 from rum.host.settings import GuestSettings, MountSetting, mounts_of, seeded_settings
 from rum.host.ssh_keys import require_ssh_key
@@ -162,30 +162,18 @@ def mount_steps(known: GuestSettings, wanted: tuple[MountSetting, ...], guest: C
     for mount in reversed(known.mounts):
         if (mount.tag, mount.target) not in kept:
             yield Step(("unmount", mount.target), f"unmounting {mount.target}", f"{mount.target} was unmounted")
-    lines = "\n".join(map(fstab_line, wanted))
+    lines = "\n".join(fstab_line(mount.tag, mount.target, readonly=mount.readonly) for mount in wanted)
     yield Step(("fstab", lines), "writing /etc/fstab", noted={"mounts": wanted}, vital=True)
     started = guest.last_start()
     attached = {mount.tag: mount for mount in (started.mounts if started else ())}
     for mount in wanted:
         if mount.tag in attached:
-            yield mount_step(mount, attached[mount.tag], [fs.target for fs in guest.config.filesystems])
+            yield mount_step(mount, attached[mount.tag], drive_below(mount.target, guest.config.filesystems))
 
 
-def mount_step(mount: MountSetting, attached: MountSetting, filesystems: list[str]) -> Step:
+def mount_step(mount: MountSetting, attached: MountSetting, drive: str | None) -> Step:
     """Mount what the running domain has under this tag."""
     readonly = mount.readonly or attached.readonly
-    parents = sorted(target for target in filesystems if is_below(mount.target, target))
     done = f"{attached.source} is mounted at {mount.target}{', read-only' if readonly else ''}"
-    arguments = ("mount", mount.tag, mount.target, "ro" if readonly else "rw", *parents[-1:])
+    arguments = ("mount", mount.tag, mount.target, "ro" if readonly else "rw", *([drive] if drive else []))
     return Step(arguments, f"mounting {mount.target}", done, vital=True)
-
-
-def is_below(path: str, parent: str) -> bool:
-    """Whether a guest path lies in another one."""
-    return path.startswith(parent.rstrip("/") + "/")
-
-
-def fstab_line(mount: MountSetting) -> str:
-    """The mount as a line of fstab(5)."""
-    options = f"{'ro' if mount.readonly else 'rw'},{MOUNT_OPTIONS.removeprefix('defaults,')}"
-    return f"{fstab_field(mount.tag)} {fstab_field(mount.target)} virtiofs {options} 0 0"

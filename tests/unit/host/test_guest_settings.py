@@ -16,7 +16,7 @@ import pytest
 from rum.host import guest_settings
 from rum.host.config_model import Config, Filesystem, Mount
 from rum.host.errors import GuestError
-from rum.host.guest_settings import PROGRAM, fstab_line, update_settings
+from rum.host.guest_settings import PROGRAM, update_settings
 from rum.host.settings import GuestSettings, MountSetting, mounts_of, seeded_settings
 from rum.host.store import LastStart
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest
@@ -203,12 +203,6 @@ def test_a_broken_block_of_fstab_is_left_alone(root: Root) -> None:
     done = root.step("fstab", "one /srv virtiofs rw 0 0")
     assert "without the other; remove it" in done.stderr
     assert root.read("etc/fstab") == "# rum mounts: begin\n"
-
-
-def test_a_mount_with_a_nasty_name_is_one_field_each() -> None:
-    line = fstab_line(MountSetting("/src", "/srv/it's $(a) #\\", 'tag "q" x', readonly=True))
-    options = "ro,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=180s"
-    assert line == f'tag\\040"q"\\040x /srv/it\'s\\040$(a)\\040#\\134 virtiofs {options} 0 0'
 
 
 # What follows goes through the agent.

@@ -13,8 +13,10 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from rum.host import domain_xml, vhost_user
+from rum.host import domain_xml, vhost_user, virtiofsd
 from rum.host.config import load_config
+from rum.host.daemons import Daemon
+from rum.host.domain_start import stop_daemons
 from rum.host.errors import HostError
 from rum.host.events import Event, Notice, Phase
 from rum.host.libvirt_driver import CidInUseError, LibvirtDriver
@@ -55,7 +57,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="rum-") as runtime:
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
         yield directory
-        vhost_user.stop_daemon(machine(directory).paths)
+        stop_daemons(machine(directory).paths)
     connection.close()
 
 
@@ -254,6 +256,70 @@ def test_a_dead_daemon_of_a_running_vm_restarts_it(project: Path) -> None:
     assert (started.created, started.booted) == (False, True)
     assert "has died; the VM is restarted" in warnings(events)[0]
     assert vm.transport_alive()
+
+
+MOUNT = """
+[[mounts]]
+source = "."
+target = "/srv/src"
+"""
+
+
+def test_a_mount_has_its_daemon_as_long_as_the_vm_runs(project: Path) -> None:
+    edit(project, "[advanced]", f"{MOUNT}[advanced]")
+    vm = machine(project)
+    vm.start()
+    started = vm.last_start()
+    assert started is not None
+    assert [(mount.source, mount.target) for mount in started.mounts] == [(str(project), "/srv/src")]
+    assert virtiofsd.dead(vm.paths, 1) == []
+    domain = domain_of(vm)
+    assert domain is not None
+    assert f'<source socket="{vm.paths.mount_socket(0)}"' in domain.XMLDesc().replace("'", '"')
+    assert vm.down() == "stopped"
+    assert virtiofsd.dead(vm.paths, 1) == [0]
+    machine(project).start()
+    vm.destroy()
+    assert virtiofsd.dead(vm.paths, 1) == [0]
+
+
+def test_a_dead_virtiofsd_of_a_running_vm_restarts_it(project: Path) -> None:
+    edit(project, "[advanced]", f"{MOUNT}[advanced]")
+    vm = machine(project)
+    vm.start()
+    for pid in Daemon("virtiofsd", f"={vm.paths.runtime}/fs").find():
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    events: list[Event] = []
+    started = machine(project, events).start()
+    assert (started.created, started.booted) == (False, True)
+    assert warnings(events) == [
+        "the virtiofsd of the running VM has died; the VM is restarted, nothing else brings it back"
+    ]
+    assert virtiofsd.dead(vm.paths, 1) == []
+    vm.destroy()
+
+
+def test_a_missing_virtiofsd_is_said_before_anything_is_made(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtiofsd, "PLACES", ())
+    edit(project, "[advanced]", f"{MOUNT}[advanced]")
+    events: list[Event] = []
+    vm = machine(project, events)
+    with pytest.raises(HostError, match="there is no virtiofsd on this host"):
+        vm.start()
+    assert (events, vm.paths.state.exists()) == ([], False)
+
+
+def test_other_resources_are_named_now_or_for_the_next_start(project: Path) -> None:
+    machine(project).start()
+    edit(project, 'disk = "64M"', 'disk = "64M"\nmemory_mb = 256')
+    running: list[Event] = []
+    machine(project, running).start()
+    assert [text.split(";")[0] for text in warnings(running)] == ["memory is now 256 MiB, the VM runs with 2048 MiB"]
+    machine(project).down()
+    next_start: list[Event] = []
+    machine(project, next_start).start()
+    assert "memory: 256 MiB, was 2048 MiB" in [event.text for event in next_start if isinstance(event, Notice)]
 
 
 def test_a_paused_vm_goes_on(project: Path) -> None:
