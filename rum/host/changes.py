@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rum.host.config_model import Config
 from rum.host.settings import GuestSettings, mounts_of, seeded_settings
+from rum.host.sizes import show_size
 from rum.host.store import LastStart, VmState
 
 
@@ -48,7 +49,7 @@ class Difference:
 
 def differences(config: Config, started: LastStart) -> Iterator[Difference]:
     """What the next start changes. What is chosen by "auto" is no change."""
-    resources, advanced = config.resources, config.advanced
+    resources, advanced, network_mode = config.resources, config.advanced, config.network.mode
     values: tuple[tuple[str, object, object, str], ...] = (
         ("cpus", resources.cpus, started.cpus, ""),
         ("memory", resources.memory_mb, started.memory_mb, " MiB"),
@@ -60,6 +61,12 @@ def differences(config: Config, started: LastStart) -> Iterator[Difference]:
     for key, wanted, had, unit in values:
         if wanted not in (had, "auto") and had is not None:
             yield Difference(key, f"{wanted}{unit}", f"{had}{unit}")
+    # One that has become smaller stays as it is, which is said where disks grow.
+    if started.disk is not None and resources.disk > started.disk:
+        yield Difference("disk", show_size(resources.disk), show_size(started.disk))
+    # Where one of them is "none", the guest does not follow.
+    if network_mode != started.network_mode and "none" not in (network_mode, started.network_mode or "none"):
+        yield Difference("network", network_mode, str(started.network_mode))
 
 
 def applied_now(config: Config, started: LastStart) -> Iterator[str]:

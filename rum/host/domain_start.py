@@ -68,6 +68,8 @@ class DomainStart:
             memory_mb=resources.memory_mb,
             machine=advanced.machine,
             firmware=advanced.firmware,
+            disk=resources.disk,
+            network_mode=self.config.network.mode,
             mounts=mounts_of(self.config),
         )
 

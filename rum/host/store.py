@@ -40,7 +40,7 @@ class BaseImage(DataClassJsonMixin):
 class LastStart(DataClassJsonMixin):
     """How the domain was last started; `console_offset` is the size of the console's log before that.
 
-    What is None was not noted by the rum that started it. Memory in MiB.
+    What is None was not noted by the rum that started it. Memory in MiB, the disk in bytes.
     """
 
     accelerator: str
@@ -51,6 +51,8 @@ class LastStart(DataClassJsonMixin):
     memory_mb: int | None = None
     machine: str | None = None
     firmware: str | None = None
+    disk: int | None = None
+    network_mode: str | None = None
     mounts: tuple[MountSetting, ...] = ()
 
 

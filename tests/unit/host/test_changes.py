@@ -25,7 +25,8 @@ def config(tmp_path: Path) -> Config:
 def start_of(config: Config) -> LastStart:
     resources, advanced = config.resources, config.advanced
     machine = (resources.cpus, resources.memory_mb, advanced.machine, advanced.firmware)
-    return LastStart("tcg", "vhost-user", 7, 0, *machine, mounts=mounts_of(config))
+    rest = {"disk": resources.disk, "network_mode": config.network.mode, "mounts": mounts_of(config)}
+    return LastStart("tcg", "vhost-user", 7, 0, *machine, **rest)  # type: ignore[arg-type]
 
 
 def state_of(config: Config) -> VmState:
@@ -46,11 +47,14 @@ def test_what_is_as_it_was_is_not_mentioned(config: Config) -> None:
 
 
 def test_a_start_names_what_it_changes(config: Config) -> None:
-    wanted = changed(config, resources={"memory_mb": 4096, "cpus": 3}, advanced={"accelerator": "kvm"})
+    resources: dict[str, object] = {"memory_mb": 4096, "cpus": 3, "disk": 30 << 30}
+    wanted = changed(config, resources=resources, advanced={"accelerator": "kvm"}, network={"mode": "nat"})
     assert list(applied_now(wanted, start_of(config))) == [
         "cpus: 3, was 2",
         "memory: 4096 MiB, was 2048 MiB",
         "accelerator: kvm, was tcg",
+        "disk: 30 GiB, was 20 GiB",
+        "network: nat, was user",
     ]
 
 
