@@ -7,12 +7,11 @@ may be about to use, have to be there.
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rum.cloudinit.install import autologin_path, build_autologin
 from rum.host.architecture import host_architecture
@@ -28,10 +27,12 @@ from rum.host.ssh_keys import require_ssh_key
 from rum.host.store import LastStart
 
 PROGRAM = Path(__file__).with_name("guest_settings.sh")
-STEP_TIMEOUT_S = 60.0
+STEP_TIMEOUT_S = 150.0
 """A step may have to wait for cloud-init to make the account; times the accelerator's factor."""
 
 ENVIRONMENT: Mapping[str, str] = {}
+
+Note = Callable[[GuestSettings], GuestSettings]
 
 
 class ConfiguredGuest(Guest, Protocol):
@@ -49,15 +50,16 @@ class ConfiguredGuest(Guest, Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """One call of the program: its arguments, what it is for, what is said and noted once it has changed something.
+    """One call of the program: its arguments, what it is for, what is said once it has changed something.
 
-    `user`: as whom, root where None. `vital`: the VM is not provisioned without it.
+    `note`: the settings as the guest has them then. `user`: as whom, root where None. `vital`: the VM is not
+    provisioned without it.
     """
 
     arguments: tuple[str, ...]
     purpose: str
     done: str = ""
-    noted: Mapping[str, Any] = field(default_factory=dict)
+    note: Note = field(default=lambda settings: settings)
     user: str | None = None
     vital: bool = False
 
@@ -67,22 +69,25 @@ def update_settings(guest: ConfiguredGuest, emit: Emit) -> None:
     had = guest.settings()
     wanted = seeded_settings(guest.config)
     # Nobody knows what an older rum has told its guest: everything is said again, which changes only what differs.
-    known = had or dataclasses.replace(wanted, groups=(), keys=(), hostname="", autologin=not wanted.autologin)
+    known = had or replace(wanted, groups=(), keys=(), hostname="", autologin=not wanted.autologin)
     for step in (*account_steps(known, wanted, guest), *console_steps(known, wanted)):
         known = carry_out(guest, step, known, emit)
     for step in mount_steps(known, mounts_of(guest.config), guest):
         known = carry_out(guest, step, known, emit)
-    if known != had:
+    if had is None:
         guest.note_settings(known)
 
 
-def carry_out(guest: Guest, step: Step, known: GuestSettings, emit: Emit) -> GuestSettings:
-    """Run the step; the settings as the guest has them then. Raises GuestError for a vital step that fails."""
+def carry_out(guest: ConfiguredGuest, step: Step, known: GuestSettings, emit: Emit) -> GuestSettings:
+    """Run the step and note the settings as the guest has them then. Raises GuestError for a vital step that fails."""
     status, output, complaints = run(guest, step, emit)
     if status == 0:
         if output and step.done:
             emit(Notice(step.done))
-        return dataclasses.replace(known, **step.noted)
+        changed = step.note(known)
+        if changed != known:
+            guest.note_settings(changed)
+        return changed
     reason = complaints.strip().splitlines()[-1:] or [f"exit {status}"]
     if step.vital:
         text = f"{step.purpose} in the guest of VM {guest.config.name} failed: {reason[0]}"
@@ -115,55 +120,59 @@ def run(guest: Guest, step: Step, emit: Emit) -> tuple[int, str, str]:
 
 def account_steps(known: GuestSettings, wanted: GuestSettings, guest: Guest) -> Iterator[Step]:
     """What gives the account its groups and its keys."""
-    yield from group_steps(known, wanted)
+    user = known.user
+    for group in wanted.groups:
+        if group not in known.groups:
+            done = f"user {user} was added to group {group}, from the next login on"
+            yield Step(("join", user, group), f"adding {user} to group {group}", done, joined(group))
+    for group in known.groups:
+        if group not in wanted.groups:
+            done = f"user {user} was removed from group {group}, from the next login on"
+            yield Step(("leave", user, group), f"removing {user} from group {group}", done, left(group))
     if wanted.keys != known.keys:
         own = require_ssh_key(guest.paths, guest.config.domain_name)
         arguments = ("keys", "\n".join((own, *wanted.keys)), "\n".join(known.keys))
-        done = f"the SSH keys of {known.user} are those of rum.toml now"
-        yield Step(arguments, f"writing the SSH keys of {known.user}", done, {"keys": wanted.keys}, user=known.user)
+        done = f"the SSH keys of {user} are those of rum.toml now"
+        yield Step(
+            arguments, f"writing the SSH keys of {user}", done, lambda had: replace(had, keys=wanted.keys), user=user
+        )
 
 
 def console_steps(known: GuestSettings, wanted: GuestSettings) -> Iterator[Step]:
     """What the console shows: the host's name, and who is logged in there."""
-    if wanted.hostname != known.hostname:
-        done = f"hostname is now {wanted.hostname}"
-        yield Step(("hostname", wanted.hostname), "setting the hostname", done, {"hostname": wanted.hostname})
-    if wanted.autologin != known.autologin:
-        text = build_autologin(known.user).rstrip("\n") if wanted.autologin else ""
-        state = "on" if wanted.autologin else "off"
+    name, autologin = wanted.hostname, wanted.autologin
+    if name != known.hostname:
+        yield Step(
+            ("hostname", name),
+            "setting the hostname",
+            f"hostname is now {name}",
+            lambda had: replace(had, hostname=name),
+        )
+    if autologin != known.autologin:
         path = autologin_path(host_architecture().serial_device)
-        noted = {"autologin": wanted.autologin}
-        yield Step(("autologin", path, text), f"turning autologin {state}", f"autologin is {state}", noted)
-
-
-def group_steps(known: GuestSettings, wanted: GuestSettings) -> Iterator[Step]:
-    """The account joins the groups that are new in rum.toml, and leaves those that rum.toml no longer lists."""
-    groups = list(known.groups)
-    user = known.user
-    for group in wanted.groups:
-        if group not in groups:
-            groups.append(group)
-            noted = {"groups": tuple(groups)}
-            done = f"user {user} was added to group {group}, from the next login on"
-            yield Step(("join", user, group), f"adding {user} to group {group}", done, noted)
-    for group in known.groups:
-        if group not in wanted.groups:
-            groups.remove(group)
-            noted = {"groups": tuple(groups)}
-            done = f"user {user} was removed from group {group}, from the next login on"
-            yield Step(("leave", user, group), f"removing {user} from group {group}", done, noted)
+        arguments = ("autologin", path, build_autologin(known.user).rstrip("\n") if autologin else "")
+        state = "on" if autologin else "off"
+        yield Step(
+            arguments,
+            f"turning autologin {state}",
+            f"autologin is {state}",
+            lambda had: replace(had, autologin=autologin),
+        )
 
 
 def mount_steps(known: GuestSettings, wanted: tuple[MountSetting, ...], guest: ConfiguredGuest) -> Iterator[Step]:
-    """What takes mounts away and adds others: children first go, parents first come."""
+    """What takes mounts away and adds others: children go first, parents come first."""
     if not (known.mounts or wanted):
         return
     kept = {(mount.tag, mount.target) for mount in wanted}
-    for mount in reversed(known.mounts):
-        if (mount.tag, mount.target) not in kept:
-            yield Step(("unmount", mount.target), f"unmounting {mount.target}", f"{mount.target} was unmounted")
+    gone = tuple(mount for mount in known.mounts if (mount.tag, mount.target) not in kept)
     lines = "\n".join(fstab_line(mount.tag, mount.target, readonly=mount.readonly) for mount in wanted)
-    yield Step(("fstab", lines), "writing /etc/fstab", noted={"mounts": wanted}, vital=True)
+    yield Step(
+        ("fstab", lines), "writing /etc/fstab", note=lambda had: replace(had, mounts=(*wanted, *gone)), vital=True
+    )
+    for mount in reversed(gone):
+        done = f"{mount.target} was unmounted"
+        yield Step(("unmount", mount.target), f"unmounting {mount.target}", done, unmounted(mount))
     started = guest.last_start()
     attached = {mount.tag: mount for mount in (started.mounts if started else ())}
     for mount in wanted:
@@ -177,3 +186,18 @@ def mount_step(mount: MountSetting, attached: MountSetting, drive: str | None) -
     done = f"{attached.source} is mounted at {mount.target}{', read-only' if readonly else ''}"
     arguments = ("mount", mount.tag, mount.target, "ro" if readonly else "rw", *([drive] if drive else []))
     return Step(arguments, f"mounting {mount.target}", done, vital=True)
+
+
+def joined(group: str) -> Note:
+    """The account is in one more group by rum's doing."""
+    return lambda settings: replace(settings, groups=(*settings.groups, group))
+
+
+def left(group: str) -> Note:
+    """The account is no longer in the group."""
+    return lambda settings: replace(settings, groups=tuple(x for x in settings.groups if x != group))
+
+
+def unmounted(mount: MountSetting) -> Note:
+    """The mount is gone."""
+    return lambda settings: replace(settings, mounts=tuple(x for x in settings.mounts if x != mount))

@@ -18,13 +18,13 @@ replace() {
         return 0
     fi
     mkdir -p "${1%/*}"
-    if ! printf '%s\n' "$3" >"$1.rum-new"; then
-        rm -f "$1.rum-new"
+    if ! printf '%s\n' "$3" >"$1.rum-new.$$"; then
+        rm -f "$1.rum-new.$$"
         fail "$1 could not be written"
     fi
-    chmod "$2" "$1.rum-new"
-    sync "$1.rum-new"
-    mv -f "$1.rum-new" "$1"
+    chmod "$2" "$1.rum-new.$$"
+    sync "$1.rum-new.$$"
+    mv -f "$1.rum-new.$$" "$1"
     if command -v restorecon >/dev/null; then
         restorecon "$1" 2>/dev/null || :
     fi

@@ -267,18 +267,20 @@ def test_a_guest_of_an_older_rum_is_told_everything_once(guest: LocalGuest, root
 
 def test_a_step_that_fails_is_a_warning_and_tried_again(guest: LocalGuest, root: Root) -> None:
     root.stub("usermod", "echo no space >&2; exit 1")
+    (root.path / "groups-of").write_text("rum\nsudo\n")
     before = seeded_settings(guest.config)
     reconfigure(
         guest,
-        user=dataclasses.replace(guest.config.user, groups=("sudo", "docker")),
+        user=dataclasses.replace(guest.config.user, groups=("docker",)),
         network=dataclasses.replace(guest.config.network, hostname="box"),
     )
     update_settings(guest, seen := Seen())
     assert seen.notices() == [
         "adding rum to group docker in the guest failed: no space; 'rum up' tries again",
+        "user rum was removed from group sudo, from the next login on",
         "hostname is now box",
     ]
-    assert guest.told == dataclasses.replace(before, hostname="box")
+    assert guest.told == dataclasses.replace(before, hostname="box", groups=())
     root.stub("usermod", STUBS["usermod"])
     update_settings(guest, again := Seen())
     assert again.notices() == ["user rum was added to group docker, from the next login on"]
@@ -319,6 +321,24 @@ def test_what_rum_toml_no_longer_mounts_is_unmounted(guest: LocalGuest, root: Ro
     update_settings(guest, seen := Seen())
     assert seen.notices() == [f"{tmp_path}/guest/one was unmounted"]
     assert (root.read("mounted"), root.read("etc/fstab")) == ("", before)
+
+
+def test_a_busy_mount_is_tried_again(guest: LocalGuest, root: Root, tmp_path: Path) -> None:
+    guest.config = with_mounts(guest.config, tmp_path, "one", "two")
+    guest.started = start_of(guest.config)
+    update_settings(guest, Seen())
+    root.stub("umount", 'case "$1" in *one) echo target is busy >&2; exit 32 ;; esac')
+    reconfigure(guest, mounts=())
+    update_settings(guest, seen := Seen())
+    assert seen.notices() == [
+        f"{tmp_path}/guest/two was unmounted",
+        f"unmounting {tmp_path}/guest/one in the guest failed: target is busy; 'rum up' tries again",
+    ]
+    root.stub("umount", STUBS["umount"])
+    update_settings(guest, again := Seen())
+    assert again.notices() == [f"{tmp_path}/guest/one was unmounted"]
+    assert guest.told is not None
+    assert guest.told.mounts == ()
 
 
 def test_a_mount_that_the_domain_does_not_have_yet_is_in_fstab_only(
