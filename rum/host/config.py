@@ -70,7 +70,7 @@ def check_image(draft: Draft, directory: Path) -> None:
     for place, base in draft.find("image.base", str):
         if is_url(base) and not base.startswith(("http://", "https://")):
             draft.note_value(place, base, "a URL must begin with http:// or https://")
-        if is_bare_name(base) and base not in CATALOGUE and not (directory / base).exists():
+        if is_bare_name(base) and base not in CATALOGUE and not os.path.exists(directory / base):
             text = f"is neither an image that rum knows nor a file in {directory}{suggestion(base, CATALOGUE)}"
             draft.note_value(place, base, text)
 

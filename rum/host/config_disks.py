@@ -58,7 +58,7 @@ def check_repeats(draft: Draft) -> None:
     """No drive is in two file systems, nor in one twice."""
     for place, names in draft.find("fs.*.*.drives", list):
         for index, name in enumerate(names):
-            if name in names[:index]:
+            if isinstance(name, str) and name in names[:index]:
                 draft.note_value((*place, index), name, "is in this list already")
     mentions = {(place[:3], name): place for place, name, _ in reversed(list(drives_of(draft)))}
     draft.refuse_repeated(((place, name) for (_, name), place in mentions.items()), "file system", "drive")
@@ -66,9 +66,9 @@ def check_repeats(draft: Draft) -> None:
 
 def check_drives(draft: Draft) -> None:
     """A file system is on drives that exist and are of a fit size."""
-    sizes = {
-        str(place[-1]): parse_size(draft.get(place, "size", str) or "") for place, _ in draft.find("drives.*", dict)
-    }
+    # With those whose name or table is malformed, which is said where they stand.
+    names = draft.get((), "drives", dict) or {}
+    sizes = {str(name): parse_size(draft.get(("drives", name), "size", str) or "") for name in names}
     for place, name, kind in drives_of(draft):
         if name not in sizes:
             draft.note_value(place, name, f"there is no [{path_of(('drives', name))}]{suggestion(name, sizes)}")
@@ -90,7 +90,7 @@ def check_pools(draft: Draft) -> None:
     named = list(draft.find("fs.zfs.*.pool", str))
     for table, _ in draft.find("fs.zfs.*", dict):
         first = first_drive(draft, table)
-        if draft.has(table, "pool") or first is None:
+        if draft.has(table, "pool") or first not in (draft.get((), "drives", dict) or {}):
             continue
         if is_pool_name(first):
             named.append((table, first))
@@ -99,10 +99,9 @@ def check_pools(draft: Draft) -> None:
     draft.refuse_repeated(named, "pool", "name")
 
 
-def first_drive(draft: Draft, table: Place) -> str | None:
-    """The first drive of a file system, where that is well-formed."""
-    several = draft.get(table, "drives", list) or [None]
-    return draft.get(table, "drive", str) or (several[0] if isinstance(several[0], str) else None)
+def first_drive(draft: Draft, table: Place) -> str:
+    """The first drive of a file system, empty where that is malformed."""
+    return draft.get(table, "drive", str) or draft.get((*table, "drives"), 0, str) or ""
 
 
 def build_drives(document: File) -> dict[str, Drive]:

@@ -43,16 +43,27 @@ class Draft:
                 self._note_malformed(error)
 
     def find(self, pattern: str, wanted: type[_T]) -> Iterator[tuple[Place, _T]]:
-        """Every well-formed value at a path in which `*` is any key or index."""
-        for place, value in matching((), self._values, pattern.split(".")):
-            if isinstance(value, wanted) and place not in self.malformed:
+        """Every value at a path in which `*` is any key or index, unless it or what it is in is malformed."""
+        for place, value in self._matching((), self._values, pattern.split(".")):
+            if isinstance(value, wanted):
                 yield place, value
+
+    def _matching(self, place: Place, value: object, pattern: list[str]) -> Iterator[tuple[Place, object]]:
+        if place in self.malformed:
+            return
+        if not pattern:
+            yield place, value
+            return
+        key, *rest = pattern
+        for name, member in members_of(value).items():
+            if key in ("*", name):
+                yield from self._matching((*place, name), member, rest)
 
     def get(self, table: Place, key: str | int, wanted: type[_T]) -> _T | None:
         """The well-formed value of a key, None where there is none."""
         value: Any = self._values
         for step in (*table, key):
-            members = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else {}
+            members = members_of(value)
             if step not in members:
                 return None
             value = members[step]
@@ -121,16 +132,9 @@ class Draft:
         self.malformed.add(place)
 
 
-def matching(place: Place, value: object, pattern: list[str]) -> Iterator[tuple[Place, object]]:
-    """Every value below `value` whose path from there matches."""
-    if not pattern:
-        yield place, value
-        return
-    key, *rest = pattern
-    members: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, member in members:
-        if key in ("*", name):
-            yield from matching((*place, name), member, rest)
+def members_of(value: object) -> Mapping[str | int, Any]:
+    """What a table or a list holds; nothing for anything else."""
+    return value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else {}
 
 
 def allowed(schema: Schema, place: Place) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from pathlib import Path
 
 from rum.host.errors import ConfigError
+from rum.protocol.limits import MESSAGE_MAX
 
 FILE_NAME = "rum.toml"
+
+FILE_MAX = 2 * MESSAGE_MAX
+"""Bytes: all scripts, which go in one message, with room for escapes."""
 
 NESTING_MAX = 32
 """Tables and lists within each other: no rum.toml needs ten, and what walks one must not run out of stack."""
@@ -33,7 +38,8 @@ def find_config(start: Path = Path()) -> Path:
 def read_text(path: Path) -> str:
     """The file. Raises ConfigError."""
     try:
-        return path.read_bytes().decode("utf-8")
+        # Editors of Windows begin a file with a byte order mark.
+        return read_regular(path, FILE_MAX).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}", hint="check the path after --config") from None
     except OSError as exc:
@@ -41,6 +47,23 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
         raise ConfigError(f"{path}, line {line}: not UTF-8 text, so not TOML") from exc
+    except ValueError as exc:
+        raise ConfigError(f"{path} {exc}") from exc
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a file, at most so many. Raises OSError; ValueError with the end of a sentence where that is not it.
+
+    A pipe would be waited for, a device may have no end.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ValueError("is not a regular file")
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"is over {most >> 20} MiB, the most that is read")
+    return content
 
 
 def parse_toml(path: Path, text: str) -> dict[str, object]:
@@ -53,7 +76,9 @@ def parse_toml(path: Path, text: str) -> dict[str, object]:
         raise ConfigError(f"{path}, {describe_syntax_error(exc, text)}") from exc
     except ValueError as exc:
         # Python does not read decimal numbers of over 4300 digits.
-        raise ConfigError(f"{path}: a number in it is too long") from exc
+        found = re.search(r"[0-9_]{4300,}", text)
+        line = text.count("\n", 0, found.start()) + 1 if found else 1
+        raise ConfigError(f"{path}, line {line}: a number of over 4300 digits, which nothing in it can need") from exc
     except RecursionError:
         pass
     raise ConfigError(f"{path}: tables and lists are nested more than {NESTING_MAX} deep in it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -60,7 +61,7 @@ def resolve_source(source: str, directory: Path) -> Path:
 def repository_of(directory: Path) -> Path:
     """The root of the work tree that a directory is in; `.git` is a file in a linked one. Raises ValueError."""
     for candidate in (directory, *directory.parents):
-        if (candidate / ".git").exists():
+        if os.path.exists(candidate / ".git"):
             return candidate
     raise ValueError(f'{directory} is in no git repository; write "./git" for a directory of that name')
 
@@ -79,8 +80,9 @@ def check_targets(draft: Draft, sources: Mapping[Place, Path]) -> None:
     for place, target in targets:
         if reason := why_not(target):
             draft.note_value(place, str(target), reason)
+    mounts = [(place[:-1], target) for place, target in targets if place[0] == "mounts"]
     for place, target in targets:
-        for table, upper in ((place[:-1], upper) for place, upper in targets if place[0] == "mounts"):
+        for table, upper in mounts:
             if upper in target.parents:
                 check_below_mount(draft, place, target, table, sources)
 

@@ -26,7 +26,7 @@ def path_of(place: Place) -> str:
         if isinstance(key, int):
             text += f"[{key}]"
         else:
-            bare = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else show(key)
+            bare = key if re.fullmatch(rf"[A-Za-z0-9_-]{{1,{SHOWN}}}", key) else show(key)
             text += f".{bare}" if text else bare
     return text
 

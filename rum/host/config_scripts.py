@@ -9,6 +9,7 @@ from pathlib import Path
 from rum.host.config_disks import check_either
 from rum.host.config_document import File, Script
 from rum.host.config_draft import Draft
+from rum.host.config_file import read_regular
 from rum.host.config_place import Place
 from rum.protocol import After, ProvisionScript, RunOn
 from rum.protocol.limits import MESSAGE_MAX, SCRIPTS_MAX, STRING_MAX
@@ -42,11 +43,13 @@ def read_content(draft: Draft, table: Place, directory: Path) -> str:
         return draft.get(table, "script", str) or ""
     place = (*table, "file")
     try:
-        return (directory / Path(file).expanduser()).read_bytes().decode("utf-8")
+        return read_regular(directory / Path(file).expanduser(), STRING_MAX).decode("utf-8")
     except OSError as exc:
         draft.note_value(place, file, f"cannot be read: {exc.strerror}")
     except UnicodeDecodeError:
         draft.note_value(place, file, "must be a text file in UTF-8")
+    except ValueError as exc:
+        draft.note_value(place, file, str(exc))
     except RuntimeError:
         draft.note_value(place, file, "there is no such home directory")
     return ""

@@ -96,7 +96,7 @@ def port_range(value: str) -> tuple[int, int] | None:
 Size = Annotated[str, text(sizes.ALLOWED, "[1-9][0-9]{0,12}[KMGT]"), only(sizes.parse_size)]
 DriveSize = Annotated[
     str,
-    text(sizes.ALLOWED, "[1-9][0-9]{0,12}[MGT]|[1-9][0-9]{3,12}K"),
+    text('a size such as "512M", "20G" or "1T", from "1M" to "64T"', "[1-9][0-9]{0,12}[MGT]|[1-9][0-9]{3,12}K"),
     only(lambda value: (sizes.parse_size(value) or 0) >= SIZE_MIN),
 ]
 ImageBase = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -297,6 +298,62 @@ def test_scripts_that_do_not_fit_one_message_are_a_problem(tmp_path: Path) -> No
         f'[[provision.script]]\nname = "s{n}"\norder = 1\nrun_on = "boot"\nfile = "big.sh"\n' for n in range(17)
     )
     assert problems(tmp_path, MINIMAL + entries) == ["provision: the scripts are 17 MiB together, which is over 16 MiB"]
+
+
+@pytest.mark.parametrize("special", ["fifo", "device", "directory"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, special: str) -> None:
+    path = tmp_path / "special"
+    if special == "fifo":
+        os.mkfifo(path)
+    elif special == "device":
+        path = Path("/dev/zero")
+    else:
+        path.mkdir()
+    said = "cannot be read: Is a directory" if special == "directory" else "is not a regular file"
+    with pytest.raises(ConfigError, match=f"^{path} {said}$"):
+        load_config(path)
+    [problem] = problems(tmp_path, f'{MINIMAL}[provision.boot]\nfile = "{path}"')
+    assert problem.endswith(f": {said}")
+
+
+def test_a_script_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "big.sh").open("wb") as file:
+        file.truncate(100 << 30)
+    found = problems(tmp_path, MINIMAL + '[provision.system]\nfile = "big.sh"\n')
+    assert found == ['provision.system.file = "big.sh": is over 2 MiB, the most that is read']
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "\ufeff" + MINIMAL)).image.base == "debian-12"
+
+
+def test_a_symbolic_link_to_itself_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "rum.toml").symlink_to("rum.toml")
+    with pytest.raises(ConfigError, match="Too many levels of symbolic links"):
+        load_config(tmp_path / "rum.toml")
+
+
+def test_a_directory_that_is_gone_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="the current directory does not exist any more"):
+        find_config()
+
+
+def test_what_is_mounted_below_a_file_system_or_a_mount_comes_after_it(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    config = load_config(
+        write(
+            tmp_path,
+            MINIMAL
+            + '[drives.a]\nsize = "1G"\n[[fs.ext4]]\ndrive = "a"\ntarget = "/srv"\n'
+            + '[[mounts]]\nsource = "."\ntarget = "/srv/app/deep"\n'
+            + '[[mounts]]\nsource = "."\ntarget = "/srv/app"\nreadonly = true\n',
+        )
+    )
+    assert [mount.target for mount in config.mounts] == ["/srv/app", "/srv/app/deep"]
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
