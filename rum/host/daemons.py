@@ -25,10 +25,13 @@ TAIL_LINES = 10
 
 @dataclass(frozen=True)
 class Daemon:
-    """A helper: the name of its program, and what stands in one of its arguments and in nobody else's."""
+    """A helper: the name of its program, what stands in one of its arguments and in nobody else's, and what to do where
+    it does not start.
+    """
 
     program: str
     mark: str
+    hint: str | None = None
 
     def find(self) -> list[int]:
         """The pids of this user's processes that are it."""
@@ -68,7 +71,7 @@ class Daemon:
         while not ready():
             if os.waitpid(pid, os.WNOHANG)[0]:
                 tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-                raise HostError(f"{self.program} ended as soon as it was started", tail=tail)
+                raise HostError(f"{self.program} ended as soon as it was started", hint=self.hint, tail=tail)
             if time.monotonic() >= deadline:
                 # Not by its name, which it may not have yet; nobody else can have waited for it.
                 os.kill(pid, signal.SIGKILL)

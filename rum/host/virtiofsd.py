@@ -49,6 +49,12 @@ OLD_RELEASES = {("debian", "11"), ("debian", "12"), ("ubuntu", "22.04")}
 """Where it is still a part of QEMU's package."""
 
 
+NAMESPACE_HINT = (
+    "where no user namespace may be made: 'sysctl kernel.apparmor_restrict_unprivileged_userns=0' (Ubuntu), "
+    "'sysctl kernel.unprivileged_userns_clone=1' (Debian)"
+)
+
+
 @dataclass(frozen=True)
 class Virtiofsd:
     """A virtiofsd. `rewritten`: the one in Rust, not QEMU's. `translates`: it maps ids by itself."""
@@ -65,10 +71,10 @@ class Virtiofsd:
         if not self.rewritten:
             return [*namespace(source if readonly else None), str(self.path), "--fd=3", "-f", "-o", f"source={source}"]
         served = [str(self.path), "--fd=3", f"--shared-dir={source}", "--sandbox=namespace"]
-        if not self.translates:
+        if not self.translates or (readonly and not self.has_readonly):
             return [*namespace(source if readonly else None), *served]
         uids, gids = translated("uid", os.getuid()), translated("gid", os.getgid())
-        return [*served, *uids, *gids, *(["--readonly"] if readonly and self.has_readonly else [])]
+        return [*served, *uids, *gids, *(["--readonly"] if readonly else [])]
 
 
 def translated(kind: str, own: int) -> list[str]:
@@ -168,4 +174,4 @@ def stop_daemons(paths: VmPaths) -> None:
 
 
 def _daemon(paths: VmPaths, index: int) -> Daemon:
-    return Daemon(PROGRAM, f"={paths.mount_link(index)}/")
+    return Daemon(PROGRAM, f"={paths.mount_link(index)}/", NAMESPACE_HINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from rum.host.errors import HostError
 from rum.host.events import Event, Notice
+from rum.host.settings import GuestSettings, MountSetting
 from rum.host.store import BaseImage, LastStart, VmLock, VmState, load_state, save_state
 
 STATE = VmState(
@@ -25,9 +27,17 @@ STATE = VmState(
     started=LastStart("tcg", "vhost-user", 70000, 0),
 )
 
+MOUNT = MountSetting("/srv/dev/src", "/srv/src", "srv-src", readonly=True)
+TOLD = dataclasses.replace(
+    STATE,
+    started=LastStart("tcg", "vhost-user", 70000, 0, 2, 2048, "q35", "bios", 20 << 30, "user", (MOUNT,)),
+    settings=GuestSettings("rum", ("docker",), ("ssh-ed25519 AAAA",), "dev", True, "user", ("lab dhcp",), (MOUNT,)),
+)
+
 HOLDER = """
 import sys
 from pathlib import Path
+from rum.host.settings import GuestSettings, MountSetting
 from rum.host.store import VmLock
 with VmLock(Path(sys.argv[1])).hold(print):
     print("held", flush=True)
@@ -35,13 +45,25 @@ with VmLock(Path(sys.argv[1])).hold(print):
 """
 
 
-@pytest.mark.parametrize("state", [STATE, dataclasses.replace(STATE, started=None)])
+@pytest.mark.parametrize("state", [STATE, TOLD, dataclasses.replace(STATE, started=None)])
 def test_a_state_is_read_back(tmp_path: Path, state: VmState) -> None:
     path = tmp_path / "state.json"
     save_state(path, state)
     assert load_state(path) == state
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_state_of_an_older_rum_lacks_what_it_did_not_note(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    save_state(path, TOLD)
+    document = json.loads(path.read_text())
+    del document["settings"], document["settled"]
+    document["started"] = {
+        key: document["started"][key] for key in ("accelerator", "transport", "cid", "console_offset")
+    }
+    path.write_text(json.dumps(document))
+    assert load_state(path) == STATE
 
 
 def test_no_file_is_no_vm(tmp_path: Path) -> None:

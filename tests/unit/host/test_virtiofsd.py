@@ -102,6 +102,7 @@ def test_a_daemon_that_ends_at_once_is_an_error_with_its_words(paths: VmPaths, t
             Virtiofsd(broken, rewritten=True, translates=True, has_readonly=True), mounts(tmp_path, "a"), paths
         )
     assert caught.value.tail == ("no memory",)
+    assert "user namespace" in str(caught.value.hint)
 
 
 TAKES_IDS = """
