@@ -24,6 +24,8 @@ class CatalogueImage:
     checksums: str
     firmware: tuple[str, ...]
     """What it boots with."""
+    largest_cpu: bool = False
+    """Whether an emulated CPU must have all that QEMU can emulate: the C library of RHEL 10 wants x86-64-v3."""
     archive: str | None = None
     """The directory that the publisher moves it to once the release is out of support."""
 
@@ -91,7 +93,13 @@ def _centos_stream(version: int) -> Entry:
     def image(arch: str) -> CatalogueImage:
         file = f"CentOS-Stream-GenericCloud-{version}-latest.{arch}.qcow2"
         directory = f"https://cloud.centos.org/centos/{version}-stream/{arch}/images"
-        return CatalogueImage(directory, file, f"{file}.SHA256SUM", firmware=FIRMWARE[arch])
+        return CatalogueImage(
+            directory,
+            file,
+            f"{file}.SHA256SUM",
+            firmware=FIRMWARE[arch],
+            largest_cpu=version >= 10 and arch == "x86_64",
+        )
 
     return {arch: image(arch) for arch in FIRMWARE}
 
@@ -100,7 +108,9 @@ def _almalinux(version: int) -> Entry:
     def image(arch: str) -> CatalogueImage:
         directory = f"https://repo.almalinux.org/almalinux/{version}/cloud/{arch}/images"
         file = f"AlmaLinux-{version}-GenericCloud-latest.{arch}.qcow2"
-        return CatalogueImage(directory, file, "CHECKSUM", firmware=FIRMWARE[arch])
+        return CatalogueImage(
+            directory, file, "CHECKSUM", firmware=FIRMWARE[arch], largest_cpu=version >= 10 and arch == "x86_64"
+        )
 
     return {arch: image(arch) for arch in FIRMWARE}
 
@@ -109,7 +119,9 @@ def _rocky(version: int) -> Entry:
     def image(arch: str) -> CatalogueImage:
         directory = f"https://dl.rockylinux.org/pub/rocky/{version}/images/{arch}"
         file = f"Rocky-{version}-GenericCloud-Base.latest.{arch}.qcow2"
-        return CatalogueImage(directory, file, "CHECKSUM", firmware=FIRMWARE[arch])
+        return CatalogueImage(
+            directory, file, "CHECKSUM", firmware=FIRMWARE[arch], largest_cpu=version >= 10 and arch == "x86_64"
+        )
 
     return {arch: image(arch) for arch in FIRMWARE}
 
@@ -158,3 +170,9 @@ def catalogue_image(name: str, architecture: Architecture) -> CatalogueImage:
             hint="take another image, or set image.base to a path or URL of one for this architecture",
         )
     return entry[architecture.name]
+
+
+def needs_largest_cpu(name: str, architecture: Architecture) -> bool:
+    """Whether what `image.base` names needs all that QEMU can emulate; nobody knows of paths and URLs."""
+    image = CATALOGUE.get(name, {}).get(architecture.name)
+    return image is not None and image.largest_cpu

@@ -21,6 +21,10 @@ DIAGNOSES = (
         r"error: (?:no such partition|unknown filesystem|file .* not found)|grub rescue>",
         "the guest's boot loader failed",
     ),
+    (
+        r"CPU does not support (?P<detail>x86-64-v\d)",
+        "the image needs a newer CPU ({detail}) than the emulated one; it needs KVM, or a name of the catalogue",
+    ),
     (r"Gave up waiting for root|Cannot open root device", "the guest's kernel does not find its root file system"),
     (r"You are in emergency mode|Entering emergency mode", "the guest's systemd is in emergency mode"),
     (r"Out of memory: Killed process|oom-kill:", "the guest ran out of memory; raise resources.memory_mb"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rum.host import vhost_user, virtiofsd
 from rum.host.accelerator import Accelerator
 from rum.host.architecture import host_architecture
+from rum.host.catalogue import needs_largest_cpu
 from rum.host.config_model import Config
 from rum.host.domain_xml import DomainSpec, build_domain_xml
 from rum.host.errors import HostError
@@ -109,6 +110,7 @@ class DomainStart:
             drives={name: paths.drive(name) for name in config.drives},
             mounts={mount.tag: paths.mount_socket(index) for index, mount in enumerate(started.mounts)},
             confinement=self.driver.confinement(),
+            largest_cpu=needs_largest_cpu(state.image.reference, host_architecture()),
         )
 
 

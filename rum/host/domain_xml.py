@@ -39,7 +39,8 @@ class Confinement:
 class DomainSpec:
     """Everything the domain depends on. Memory in MiB.
 
-    `drives`: a drive's name to its qcow2 file; `mounts`: a virtiofs tag to the socket of its virtiofsd.
+    `drives`: a drive's name to its qcow2 file; `mounts`: a virtiofs tag to the socket of its virtiofsd; `largest_cpu`:
+    an emulated CPU must have all that QEMU can emulate, although that is slow.
     """
 
     vm_id: str
@@ -63,6 +64,7 @@ class DomainSpec:
     drives: Mapping[str, Path] = field(default_factory=dict)
     mounts: Mapping[str, Path] = field(default_factory=dict)
     confinement: Confinement | None = None
+    largest_cpu: bool = False
 
 
 def build_domain_xml(spec: DomainSpec) -> str:
@@ -117,7 +119,7 @@ def _add_boot(domain: ET.Element, spec: DomainSpec) -> None:
 def _add_cpu(domain: ET.Element, spec: DomainSpec) -> None:
     if spec.accelerator is Accelerator.KVM:
         ET.SubElement(domain, "cpu", {"mode": "host-passthrough"})
-    elif spec.architecture.tcg_cpu is None:
+    elif spec.largest_cpu:
         ET.SubElement(domain, "cpu", {"mode": "maximum"})
     else:
         cpu = ET.SubElement(domain, "cpu", {"mode": "custom", "match": "exact"})

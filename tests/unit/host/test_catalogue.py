@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from rum.host.architecture import ARCHITECTURES, host_architecture
-from rum.host.catalogue import CATALOGUE, CatalogueImage, catalogue_image
+from rum.host.catalogue import CATALOGUE, CatalogueImage, catalogue_image, needs_largest_cpu
 from rum.host.errors import HostError
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -33,6 +33,12 @@ def test_an_image_that_is_not_published_for_this_architecture_is_one_sentence() 
         catalogue_image("archlinux", ARCHITECTURES["aarch64"])
     assert str(caught.value) == "archlinux is published for x86_64 only, and a VM on this host is aarch64"
     assert caught.value.hint
+
+
+def test_what_needs_a_cpu_of_x86_64_v3() -> None:
+    needing = [name for name in CATALOGUE if needs_largest_cpu(name, ARCHITECTURES["x86_64"])]
+    assert needing == ["almalinux-10", "centos-stream-10", "rocky-10"]
+    assert not needs_largest_cpu("mine.qcow2", ARCHITECTURES["x86_64"])
 
 
 def test_an_architecture_that_rum_does_not_know_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

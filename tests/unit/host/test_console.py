@@ -46,6 +46,10 @@ def test_no_log_is_no_lines(tmp_path: Path) -> None:
             "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs",
             "the guest's kernel panicked: VFS: Unable to mount root fs",
         ),
+        (
+            "Fatal glibc error: CPU does not support x86-64-v3",
+            "the image needs a newer CPU (x86-64-v3) than the emulated one; it needs KVM, or a name of the catalogue",
+        ),
         ("UEFI Interactive Shell v2.2", 'the image has no EFI boot loader; try firmware = "bios"'),
         ("error: no such partition.\nEntering rescue mode...\ngrub rescue>", "the guest's boot loader failed"),
         ("Gave up waiting for root file system device.", "the guest's kernel does not find its root file system"),

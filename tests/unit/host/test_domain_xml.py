@@ -93,9 +93,14 @@ def test_kvm_has_the_host_s_cpu() -> None:
     assert (root.get("type"), attributes(root, "cpu")) == ("kvm", {"mode": "host-passthrough"})
 
 
-def test_tcg_has_all_that_qemu_can_emulate() -> None:
+def test_an_emulated_cpu_is_one_of_x86_64_v2() -> None:
     root = domain(accelerator=Accelerator.TCG)
-    assert (root.get("type"), attributes(root, "cpu")) == ("qemu", {"mode": "maximum"})
+    assert (root.get("type"), text(root, "cpu/model")) == ("qemu", "Nehalem")
+
+
+def test_an_emulated_cpu_can_be_the_largest() -> None:
+    root = domain(accelerator=Accelerator.TCG, largest_cpu=True)
+    assert attributes(root, "cpu") == {"mode": "maximum"}
 
 
 def test_another_architecture_has_its_own_machine() -> None:
