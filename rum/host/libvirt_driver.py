@@ -42,8 +42,8 @@ UNDEFINE_FLAGS = (
 )
 
 UNREACHABLE_HINT = (
-    "install and start it: 'apt-get install libvirt-daemon qemu-system-x86 qemu-utils', and for qemu:///system "
-    "'systemctl start libvirtd'"
+    f"install and start it: 'apt-get install libvirt-daemon {default_architecture().emulator_package} qemu-utils', and "
+    "for qemu:///system 'systemctl start libvirtd'"
 )
 PERMISSION_HINT = (
     'use your own session (advanced.libvirt_uri = "qemu:///session"), or join the group: '
