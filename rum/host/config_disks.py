@@ -12,7 +12,7 @@ from rum.host.config_types import is_pool_name
 from rum.host.sizes import parse_size, show_size
 
 DRIVES_MIN = {"raid0": 2, "raid1": 2, "raid10": 4, "mirror": 2, "raidz1": 2, "raidz2": 3, "raidz3": 4}
-"""mkfs.btrfs(8), before version 6.2; zpoolconcepts(7): a raidz group needs one device more than its parity."""
+"""mkfs.btrfs(8) of 5.10, newer ones may take fewer; zpoolconcepts(7): one device more than a raidz has parity."""
 
 SIZE_MIN = {"xfs": 300 << 20, "btrfs": 109 << 20, "zfs": 64 << 20}
 """Bytes, below which mkfs.xfs, mkfs.btrfs and zpool refuse a device."""

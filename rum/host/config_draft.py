@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from rum.host.config_document import File
 from rum.host.config_lines import lines_of
 from rum.host.config_place import Place, path_of, show, suggestion
-from rum.host.config_schema import Schema, resolved, schema_at
+from rum.host.config_schema import Schema, json_schema, resolved, schema_at
 from rum.host.config_types import ALLOWED
 
 _T = TypeVar("_T")
@@ -119,8 +119,7 @@ class Draft:
             for key in schema_at(place).get("required", [None]):
                 self.note(place if key is None else (*place, key), "is required")
         elif error["type"] == "extra_forbidden":
-            known = schema_at(place[:-1])["properties"]
-            self.note(place, f"there is no such key{suggestion(str(place[-1]), known)}")
+            self.note(place, f"there is no such key{where_else(place)}")
         elif error["type"] == "too_short" and isinstance(error["input"], list):
             self.note_value(place, error["input"], "must not be empty")
         elif error["type"] == "too_long" and isinstance(error["input"], list | dict):
@@ -153,6 +152,23 @@ def allowed(schema: Schema, place: Place) -> str:
     if items["type"] == "object":
         return f"a list of tables, written as [[{path_of(place)}]]"
     return f"a list, each element {allowed(items, place)}"
+
+
+def where_else(place: Place) -> str:
+    """The end of a sentence about a key that there is not: the nearest one here, or one of this name elsewhere."""
+    *table, key = place
+    elsewhere = [path for path in paths_of(json_schema()) if path[-1] == key]
+    near = suggestion(str(key), schema_at(tuple(table))["properties"])
+    if elsewhere and "did you mean" not in near:
+        return f"; did you mean {path_of(elsewhere[0])}?"
+    return near
+
+
+def paths_of(schema: Schema, above: Place = ()) -> Iterator[Place]:
+    """Every key that is in a table which there is once."""
+    for key, inner in schema.get("properties", {}).items():
+        yield (*above, key)
+        yield from paths_of(resolved(inner), (*above, key))
 
 
 def is_about_a_key(place: Place) -> bool:

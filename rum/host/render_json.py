@@ -50,7 +50,8 @@ class JsonRenderer:
         done.update(ok=ending.exit == 0, exit=ending.exit)
         if ending.code:
             message = "\n".join((ending.text, *ending.problems))
-            done["error"] = {"code": ending.code, "message": message, "hint": ending.hint}
+            error: dict[str, object] = {"code": ending.code, "message": message, "hint": ending.hint}
+            done["error"] = {**error, "problems": list(ending.problems)} if ending.problems else error
         self._print(done)
         if ending.code:
             self._errors.end(ending)

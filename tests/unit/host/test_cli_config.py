@@ -59,6 +59,7 @@ def test_check_says_everything_that_is_wrong(tmp_path: Path) -> None:
     [told] = [json.loads(line) for line in rum(tmp_path, "config", "check", "-o", "json").stdout.splitlines()]
     assert (told["command"], told["ok"], told["exit"], told["error"]["code"]) == ("config check", False, 2, "config")
     assert "line 4: resources.cpus" in told["error"]["message"]
+    assert told["error"]["problems"] == [line.strip() for line in done.stderr.splitlines()[1:]]
 
 
 def test_the_schema_is_printed_for_editors(tmp_path: Path) -> None:

@@ -8,18 +8,21 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rum.host.config import load_config
 from rum.host.config_model import Config
+from rum.host.config_schema import json_schema
 from rum.host.errors import ConfigError
 from tests.unit.host.test_config_lines import places_of
 from tests.unit.host.toml_text import documents, toml_of
 
 COMPLETE = Path(__file__).with_name("complete.toml").read_text(encoding="utf-8")
 VALUES = tomllib.loads(COMPLETE)
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 PLACES = [place for place, _ in places_of(VALUES)]
 
 in_one_directory = settings(
@@ -111,7 +114,9 @@ changes = st.lists(
 def test_the_complete_file_with_values_changed(
     tmp_path: Path, changes: list[tuple[tuple[str | int, ...], str, Any]]
 ) -> None:
-    holds(tmp_path, toml_of(changed(changes)).encode())
+    values = changed(changes)
+    if isinstance(holds(tmp_path, toml_of(values).encode()), Config):
+        VALIDATOR.validate(values)
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,12 @@ def test_what_a_script_left_unfinished_is_not_kept_for_the_next() -> None:
 def test_json_ends_with_the_error_and_every_problem() -> None:
     error = ConfigError("2 problems", hint="mend it", problems=["a", "b"])
     [done] = as_json([], Ending.of_error("up", error))
-    assert done["error"] == {"code": "config", "message": "2 problems\na\nb", "hint": "mend it"}
+    assert done["error"] == {
+        "code": "config",
+        "message": "2 problems\na\nb",
+        "hint": "mend it",
+        "problems": ["a", "b"],
+    }
     [done] = as_json([Notice("x")], Ending.of_outcome("up", interrupted("stopped")), Verbosity.QUIET)
     assert (done["ok"], done["exit"]) == (False, 130)
 
