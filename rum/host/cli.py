@@ -79,18 +79,18 @@ def destroy(options: Options, yes: bool) -> int:
     from rum.host import lifecycle
 
     def story(machine: Machine, _emit: Emit) -> Outcome:
-        if yes or confirmed(options, machine.config.name):
+        if yes or confirmed(options, lifecycle.destroy_question(machine)):
             return lifecycle.destroy(machine)
         return interrupted(f"VM {machine.config.name} was not destroyed")
 
     return options.tell(story)
 
 
-def confirmed(options: Options, name: str) -> bool:
+def confirmed(options: Options, question: str) -> bool:
     """What the user says. Raises UsageError where nobody can be asked."""
     if options.output == "json" or not sys.stdin.isatty():
         raise click.UsageError("destroy removes the VM's disks and nobody can be asked here; say so with -y")
-    return click.confirm(f"Remove VM {name} and its disks?", err=True)
+    return click.confirm(question, err=True)
 
 
 @cli.command()

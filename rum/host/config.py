@@ -27,10 +27,8 @@ from rum.host.config_mounts import build_mounts, check_mounts
 from rum.host.config_place import Place, suggestion
 from rum.host.config_ports import build_auto_ports, build_interfaces, build_ports, check_network, check_ports
 from rum.host.config_scripts import build_scripts, check_scripts
-from rum.host.drives import drives_script
 from rum.host.errors import ConfigError
 from rum.host.images import is_bare_name, is_url
-from rum.host.mount_order import with_mounts
 from rum.host.sizes import parse_size
 from rum.protocol import in_order
 
@@ -78,9 +76,6 @@ def check_image(draft: Draft, directory: Path) -> None:
 def build_config(path: Path, document: File, sources: Mapping[Place, Path], contents: Mapping[Place, str]) -> Config:
     """The configuration that a file without problems comes to."""
     name = vm_name(path)
-    filesystems = build_filesystems(document)
-    mounts = build_mounts(document, sources)
-    generated = [with_mounts(drives_script(filesystems), filesystems, mounts)] if filesystems else []
     return Config(
         path=path,
         name=name,
@@ -91,10 +86,10 @@ def build_config(path: Path, document: File, sources: Mapping[Place, Path], cont
         user=UserConfig(document.user.name, tuple(document.user.groups)),
         ssh=SshConfig(tuple(document.ssh.authorized_keys)),
         drives=build_drives(document),
-        filesystems=filesystems,
-        scripts=tuple(in_order([*generated, *build_scripts(document, contents)])),
+        filesystems=build_filesystems(document),
+        scripts=tuple(in_order(build_scripts(document, contents))),
         advanced=build_advanced(document),
-        mounts=mounts,
+        mounts=build_mounts(document, sources),
         ports=build_ports(document),
         auto_ports=build_auto_ports(document),
     )

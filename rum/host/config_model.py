@@ -128,7 +128,10 @@ class AdvancedConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One rum.toml. `path` is absolute; `id8` is the first 8 digits of its SHA-256, so a VM belongs to a file."""
+    """One rum.toml. `path` is absolute; `id8` is the first 8 digits of its SHA-256, so a VM belongs to a file.
+
+    `scripts` are those that the user has written: what `filesystems` come to depends on the VM (rum.host.drive_files).
+    """
 
     path: Path
     name: str

@@ -13,6 +13,7 @@ from rum.host.architecture import host_architecture
 from rum.host.catalogue import needs_largest_cpu
 from rum.host.config_model import Config
 from rum.host.domain_xml import DomainSpec, build_domain_xml
+from rum.host.drive_files import attached_drives
 from rum.host.errors import HostError
 from rum.host.libvirt_driver import CidInUseError, LibvirtDriver, qemu_log_tail
 from rum.host.paths import VmPaths
@@ -107,7 +108,7 @@ class DomainStart:
             console_socket=paths.console_socket,
             console_log=paths.console_log,
             network=config.network,
-            drives={name: paths.drive(name) for name in config.drives},
+            drives={name: paths.drive(name) for name in attached_drives(paths, state)},
             mounts={mount.tag: paths.mount_socket(index) for index, mount in enumerate(started.mounts)},
             confinement=self.driver.confinement(),
             largest_cpu=needs_largest_cpu(state.image.reference, host_architecture()),

@@ -1,14 +1,17 @@
 """The generated `drives` script: formats blank drives and mounts them, in the guest, on the first boot.
 
 Disks are found by their virtio serial and mounted by their file system's UUID, never by /dev/vdX, which another disk
-may have next time. Nothing that already carries any signature is ever formatted.
+may have next time. Nothing that already carries any signature is ever formatted. The script itself is drives.sh; only
+what rum.toml says is put in here.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 from rum.host.config_model import Filesystem
 from rum.protocol import After, ProvisionScript, RunOn
@@ -21,130 +24,67 @@ MOUNT_OPTIONS = "defaults,nofail,x-systemd.before=local-fs.target,x-systemd.devi
 the boot (systemd.mount(5)), and scripts have to find it mounted. udev on a busy emulated CPU needs over 30 s to show a
 disk that is there."""
 
+INSTALL_TIMEOUT_S = 300
+"""For the network, and for whoever else uses the package manager; design as for scripts that wait for the network."""
+
+PARTS = ("drives_tools.sh", "drives.sh")
+
 
 @dataclass(frozen=True)
 class GuestFiles:
-    """Where the script looks in the guest."""
+    """Where the script looks in the guest; `notes` is where it remembers what it has begun."""
 
     dev: str = "/dev"
     sys_block: str = "/sys/block"
+    sys_net: str = "/sys/class/net"
+    sys_module: str = "/sys/module"
     fstab: str = "/etc/fstab"
     systemd: str = "/run/systemd/system"
+    notes: str = "/var/lib/rum/drives"
 
 
-TEMPLATE = """\
-set -eu
+def drives_script(filesystems: Sequence[Filesystem], owner: str, sizes: Mapping[str, int]) -> ProvisionScript:
+    """The script that sets these file systems up, parents before what is mounted below them, and unmounts others.
 
-dev=@dev@
-sys_block=@sys_block@
-fstab=@fstab@
-newline='
-'
-entries=
-
-fail() {
-    echo "drives: $*" >&2
-    exit 1
-}
-
-# The disk with the serial rum-NAME; sysfs knows it also where udev has made no link.
-find_disk() {
-    if [ -e "$dev/disk/by-id/virtio-rum-$1" ]; then
-        readlink -f "$dev/disk/by-id/virtio-rum-$1"
-        return 0
-    fi
-    for serial in "$sys_block"/*/serial; do
-        if [ -r "$serial" ] && [ "$(cat "$serial")" = "rum-$1" ]; then
-            block=${serial%/serial}
-            echo "$dev/${block##*/}"
-            return 0
-        fi
-    done
-    return 1
-}
-
-wait_for_disk() {
-    seconds=0
-    until find_disk "$1"; do
-        [ "$seconds" -lt 10 ] || fail "the disk of [drives.$1] has not appeared within 10 s"
-        seconds=$((seconds + 1))
-        udevadm settle --timeout=1 2>/dev/null || :
-        sleep 1
-    done
-}
-
-# Usage: prepare DRIVE TARGET FSTAB_FIELD
-prepare() {
-    disk=$(wait_for_disk "$1")
-    found=$(wipefs --noheadings --output TYPE "$disk" | sort -u | tr '\\n' ' ')
-    case "$found" in
-        '')
-            echo "formatting the drive $1 as ext4"
-            mkfs.ext4 -q -F "$disk"
-            ;;
-        'ext4 ') ;;
-        *) fail "the drive $1 holds ${found% }, not ext4; it was left as it is" ;;
-    esac
-    uuid=$(blkid -p -s UUID -o value "$disk") || fail "the file system on the drive $1 has no UUID"
-    entries="${entries}UUID=$uuid $3 ext4 @options@ 0 2$newline"
-    mkdir -p "$2"
-}
-
-write_fstab() {
-    [ -e "$fstab" ] || : >"$fstab"
-    if [ "$(grep -c '^# rum: begin$' "$fstab")" != "$(grep -c '^# rum: end$' "$fstab")" ]; then
-        fail "$fstab has a line '# rum: begin' or '# rum: end' without the other; remove it"
-    fi
-    {
-        awk '/^# rum: begin$/ { ours = 1 } !ours { print } /^# rum: end$/ { ours = 0 }' "$fstab"
-        printf '# rum: begin\\n%s# rum: end\\n' "$entries"
-    } >"$fstab.rum-new"
-    chmod 0644 "$fstab.rum-new"
-    sync "$fstab.rum-new"
-    mv -f "$fstab.rum-new" "$fstab"
-}
-
-# Usage: attach DRIVE TARGET
-attach() {
-    disk=$(wait_for_disk "$1")
-    if mountpoint -q "$2"; then
-        source=$(findmnt --noheadings --output SOURCE --mountpoint "$2" | tail -n 1)
-        [ "$(readlink -f "$source")" = "$disk" ] || fail "$source is already mounted at $2, where the drive $1 belongs"
-    else
-        mount "$2"
-    fi
-    # The disk may have grown since; a file system of full size is left as it is.
-    resize2fs "$disk" >/dev/null 2>&1 || fail "the file system on the drive $1 cannot be grown to the drive's size"
-}
-
-for tool in wipefs blkid mkfs.ext4 resize2fs; do
-    command -v "$tool" >/dev/null || fail "the guest has no $tool; install the packages e2fsprogs and util-linux"
-done
-@prepare@
-write_fstab
-if [ -d @systemd@ ]; then
-    systemctl daemon-reload
-fi
-@attach@
-"""
+    New ones belong to the account `owner`. `sizes` are those of the drives, in bytes.
+    """
+    content = drives_text(filesystems, owner, sizes)
+    return ProvisionScript(name="drives", content=content, order=0, run_on=RunOn.SYSTEM, after=After.LOCAL_FS)
 
 
-def drives_script(filesystems: Sequence[Filesystem]) -> ProvisionScript:
-    """The script that sets these file systems up, parents before what is mounted below them."""
-    return ProvisionScript(
-        name="drives", content=drives_text(filesystems), order=0, run_on=RunOn.SYSTEM, after=After.LOCAL_FS
-    )
-
-
-def drives_text(filesystems: Sequence[Filesystem], files: GuestFiles | None = None) -> str:
+def drives_text(
+    filesystems: Sequence[Filesystem], owner: str, sizes: Mapping[str, int], files: GuestFiles | None = None
+) -> str:
     """The script's text: POSIX sh, safe to run again."""
-    files = files or GuestFiles()
-    prepare = [shlex.join(["prepare", *fs.drives, fs.target, fstab_field(fs.target)]) for fs in filesystems]
-    attach = [shlex.join(["attach", *fs.drives, fs.target]) for fs in filesystems]
-    text = TEMPLATE.replace("@options@", MOUNT_OPTIONS)
-    for name in ("dev", "sys_block", "fstab", "systemd"):
-        text = text.replace(f"@{name}@", shlex.quote(getattr(files, name)))
-    return text.replace("@prepare@", "\n".join(prepare)).replace("@attach@", "\n".join(attach))
+    settings = {
+        **dataclasses.asdict(files or GuestFiles()),
+        "options": MOUNT_OPTIONS,
+        "install_timeout": str(INSTALL_TIMEOUT_S),
+        "owner": owner,
+    }
+    lines = [
+        "set -eu",
+        *(f"{name}={shlex.quote(value)}" for name, value in settings.items()),
+        # A drive that has grown makes another script, which so has to run again.
+        *(f"# The drive {name} has {sizes[name]} bytes." for fs in filesystems for name in fs.drives),
+        "each_filesystem() {",
+        "    :",
+        *(f'    "$1" {shlex.join(arguments(fs))}' for fs in filesystems),
+        "}",
+    ]
+    return "\n".join([*lines, *map(read_part, PARTS)])
+
+
+def arguments(filesystem: Filesystem) -> list[str]:
+    """What each step of the script takes: kind, mode, pool, target, the target in fstab, the drives."""
+    target = filesystem.target
+    mode = "" if filesystem.mode in (None, "stripe") else str(filesystem.mode)
+    return [filesystem.kind, mode, filesystem.pool or "", target, fstab_field(target), *filesystem.drives]
+
+
+def read_part(name: str) -> str:
+    """A part of the script as it lies beside this module."""
+    return resources.files("rum.host").joinpath(name).read_text(encoding="utf-8")
 
 
 def fstab_field(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Protocol
 from rum.host.config import Config
 from rum.host.paths import VmPaths
 from rum.host.transport import Endpoint
+from rum.protocol import ProvisionScript
 
 
 class Guest(Protocol):
@@ -19,6 +20,9 @@ class Guest(Protocol):
     @property
     def paths(self) -> VmPaths:
         """Its files on the host."""
+
+    def drives_script(self) -> ProvisionScript | None:
+        """The generated script for the drives that the VM has, None where there is nothing to do."""
 
     def endpoint(self) -> Endpoint:
         """Where the agent listens."""

@@ -164,6 +164,32 @@ class LibvirtDriver:
         with self._translated(libvirt.VIR_ERR_OPERATION_INVALID):
             domain.destroy()
 
+    def detach_disk(self, name: str, source: Path, timeout_s: float) -> bool:
+        """Take a disk out of the domain, its definition included. Raises HostError.
+
+        Returns whether a running domain is without it; a guest that does not let go within the time keeps it.
+        """
+        domain = self._require(name)
+        self._detach_disk(domain, source, libvirt.VIR_DOMAIN_XML_INACTIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        asked = self._detach_disk(domain, source, 0, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        return self.wait(lambda: self._disk_xml(domain, source, 0) is None, timeout_s if asked else 0)
+
+    def _detach_disk(self, domain: libvirt.virDomain, source: Path, inactive: int, affect: int) -> bool:
+        """Whether libvirt has passed the wish on; where the domain is off it does not, its test driver never does."""
+        disk = self._disk_xml(domain, source, inactive)
+        asked = False
+        if disk is not None:
+            with self._translated(libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_SUPPORT):
+                domain.detachDeviceFlags(disk, affect)
+                asked = True
+        return asked
+
+    def _disk_xml(self, domain: libvirt.virDomain, source: Path, flags: int) -> str | None:
+        """The definition of the domain's disk with this file."""
+        with self._translated():
+            disks = ET.fromstring(domain.XMLDesc(flags)).iterfind("./devices/disk")
+        return next((ET.tostring(disk, "unicode") for disk in disks if is_on(disk, source)), None)
+
     def undefine(self, name: str) -> None:
         """Remove the domain's definition and all that libvirt keeps for it. Raises HostError."""
         domain = self._find(name)
@@ -274,6 +300,12 @@ class LibvirtDriver:
         if re.search(r"emulator|no suitable|binary|could not get preferred machine", text):
             return HostError(f"libvirt finds no QEMU for this VM: {text}", hint=QEMU_HINT)
         return HostError(f"libvirt at {self.uri}: {text}", tail=lines if len(lines) > 1 else ())
+
+
+def is_on(disk: ET.Element, source: Path) -> bool:
+    """Whether the disk's file is this one."""
+    element = disk.find("./source")
+    return element is not None and element.get("file") == str(source)
 
 
 def _ignore(context: object, error: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rum.host.checked import BrokenProtocolError
 from rum.host.client import open_agent
 from rum.host.deadlines import Deadline
@@ -30,10 +32,26 @@ def down(machine: Machine) -> Outcome:
 
 def destroy(machine: Machine) -> Outcome:
     """Remove the VM and its disks. Raises RumError."""
-    with machine.lock():
-        existed = machine.destroy()
     name = machine.config.name
-    return Outcome(f"VM {name} is destroyed" if existed else f"there is no VM {name}: nothing to destroy")
+    with machine.lock():
+        drives = machine.describe_drives()
+        if not machine.destroy():
+            return Outcome(f"there is no VM {name}: nothing to destroy")
+    return Outcome(f"VM {name} is destroyed{with_drives(drives)}")
+
+
+def destroy_question(machine: Machine) -> str:
+    """What `rum destroy` asks before it deletes what nothing brings back."""
+    return f"Remove VM {machine.config.name}{with_drives(machine.describe_drives())} and its disk?"
+
+
+def with_drives(drives: Sequence[str]) -> str:
+    """The part of a sentence on a VM that names its drives.
+
+    >>> with_drives(["data (10 GiB)", "old (1 GiB, not in rum.toml)"]), with_drives([])
+    (' with its drives data (10 GiB), old (1 GiB, not in rum.toml)', '')
+    """
+    return f" with its drive{'s' if len(drives) > 1 else ''} {', '.join(drives)}" if drives else ""
 
 
 def status(machine: Machine) -> Message:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rum.host import vm_files
+from rum.host import drive_files, vm_files
 from rum.host.accelerator import TIMEOUT_FACTOR, Accelerator, choose_accelerator
 from rum.host.changes import applied_later, applied_now, kept_until_destroy
 from rum.host.config_model import Config
@@ -26,12 +26,16 @@ from rum.host.progress import phase
 from rum.host.settings import GuestSettings, seeded_settings
 from rum.host.store import LastStart, VmLock, VmState, load_state, save_state
 from rum.host.transport import Endpoint, Transport, UnixEndpoint, VsockEndpoint
+from rum.protocol import ProvisionScript
 
 SHUTDOWN_TIMEOUT_S = 30
 PRESS_EVERY_S = 10
 """The power button is pressed again: a guest that is still booting does not notice it."""
 
 OFF_TIMEOUT_S = 30.0
+
+DETACH_TIMEOUT_S = 20.0
+"""A guest waits 5 s for somebody to take the eject back (PCI Express, attention button) before it lets go."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,27 @@ class Machine:
         started = self.last_start()
         return diagnose(read_console(self._paths.console_log, started.console_offset if started else 0))
 
+    def drives_script(self) -> ProvisionScript | None:
+        """The script that rum generates for the drives that the VM has; None where there is nothing to do."""
+        return drive_files.drives_script_for(self._config, self._paths, self._require_state())
+
+    def leaving_drives(self) -> list[str]:
+        """The drives that are not in rum.toml any more, but still attached."""
+        return drive_files.leaving_drives(self._config, self._paths, self._require_state())
+
+    def describe_drives(self) -> list[str]:
+        """Every drive with its size, also those that are detached."""
+        return drive_files.describe_drives(self._config, self._paths)
+
+    def detach_drive(self, name: str) -> bool:
+        """Take a drive that the guest does not use out of the VM, now or at its next start; whether it is out."""
+        with self.lock():
+            timeout_s = DETACH_TIMEOUT_S * self.timeout_factor()
+            gone = self._driver().detach_disk(self._config.domain_name, self._paths.drive(name), timeout_s)
+            with vm_files.disk_errors("the VM's state"):
+                save_state(self._paths.state_file, drive_files.with_detached(self._require_state(), name))
+            return gone
+
     def start(self) -> Started:
         """Create the VM unless it exists, and boot it unless it runs."""
         with self.lock():
@@ -134,6 +159,7 @@ class Machine:
             if state is None or state.started is None:
                 state = self._create()
             else:
+                drive_files.refuse_shrinking(self._config, self._paths, state)
                 self._paths.make_dirs()
                 self._tell(kept_until_destroy(self._config, state), warning=True)
             booted = not self._goes_on()
@@ -142,6 +168,7 @@ class Machine:
             started = self._require_started()
             if not booted:
                 self._tell(applied_later(self._config, started), warning=True)
+                self._tell(drive_files.applied_later(self._config, self._paths, state), warning=True)
             return Started(created, booted, started.accelerator, started.transport)
 
     def note_answer(self) -> None:
@@ -215,6 +242,7 @@ class Machine:
             vm_files.update_disks(self._config, self._paths, state, self._emit)
             seed_hash = vm_files.update_seed(self._config, self._paths, state, self._emit)
             state = dataclasses.replace(state, seed_hash=seed_hash, config_path=str(self._config.path))
+            state = drive_files.with_returned(self._config, state)
         slower = ": everything in the guest takes about five times as long" if accelerator.accelerator == "tcg" else ""
         self._emit(Notice(f"accelerator {accelerator.accelerator} ({accelerator.reason}){slower}"))
         self._emit(Notice(f"transport {transport.transport} ({transport.reason})"))

@@ -137,6 +137,10 @@ class VmPaths:
         """The disk of `[drives.<name>]`."""
         return self.state / f"drive-{name}.qcow2"
 
+    def drive_names(self) -> list[str]:
+        """The names of the drives that have a disk, in or out of rum.toml."""
+        return sorted(path.name[len("drive-") : -len(".qcow2")] for path in self.state.glob("drive-*.qcow2"))
+
     def make_dirs(self) -> None:
         """Make the state and runtime directories. Raises HostError, also for a runtime path too long for a socket."""
         for socket in (self.console_socket, self.vhost_socket, self.vsock_socket, self.mount_socket(99)):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rum.host.client import AgentError, LostError
 from rum.host.deadlines import Deadline, pause
+from rum.host.drives import drives_script
 from rum.host.errors import GuestError
 from rum.host.events import Notice
 from rum.host.outcome import Outcome, counted, interrupted, not_recorded, script_failed, seconds, while_script
@@ -44,6 +45,7 @@ class Provisioning:
         if unseen is not None and not unseen.replayed and unseen.result and unseen.result.interrupted:
             return self._outcome(unseen)
         status = self._status()
+        self._unmount_what_is_gone(status)
         if unseen is not None and self._is_our_failure(unseen, status):
             return self._outcome(unseen)
         drives = [script for script in self._scripts if script.name == DRIVES and not is_applied(script, status)]
@@ -57,6 +59,13 @@ class Provisioning:
         """What `provision --system`, `--boot` and `--all` do."""
         kinds = {Mode.SYSTEM: {RunOn.SYSTEM}, Mode.BOOT: {RunOn.BOOT}}.get(mode, set(RunOn))
         return self._outcome(self._run([script for script in self._scripts if script.run_on in kinds], mode))
+
+    def _unmount_what_is_gone(self, status: Mapping[str, object]) -> None:
+        """A guest that has had a drives script gets one without file systems where rum.toml has none any more."""
+        had = any(entry.get("name") == DRIVES for entry in cached_scripts(status))
+        empty = drives_script((), "", {})
+        if had and all(script.name != DRIVES for script in self._scripts) and not is_applied(empty, status):
+            self._scripts.insert(0, empty)
 
     def _status(self) -> Message:
         with self._reader.connect() as connection:

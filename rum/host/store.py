@@ -62,7 +62,7 @@ class VmState(DataClassJsonMixin):
 
     `settled`: what the guest's first boot has written is on its disk. The agent sees to that before it answers, an
     orderly shutdown does, too. `settings`: what the guest was last told of rum.toml, None where an older rum has not
-    noted it.
+    noted it. `detached`: drives that have a file, but that neither rum.toml nor the guest names.
     """
 
     vm_id: str
@@ -75,6 +75,7 @@ class VmState(DataClassJsonMixin):
     started: LastStart | None = None
     settled: bool = True
     settings: GuestSettings | None = None
+    detached: tuple[str, ...] = ()
 
 
 def load_state(path: Path) -> VmState | None:

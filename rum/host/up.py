@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from rum.host.agent_upgrade import upgrade_if_outdated
-from rum.host.errors import GuestError
+from rum.host.drive_release import release_drives
+from rum.host.errors import EXIT_INTERRUPTED, GuestError
 from rum.host.events import Emit, Notice, Phase
 from rum.host.guest import Guest
 from rum.host.guest_settings import update_settings
@@ -47,7 +48,7 @@ def up(machine: Machine, emit: Emit) -> Outcome:
     machine.note_answer()
     upgrade_if_outdated(machine, welcome, emit)
     update_settings(machine, emit)
-    return provisioned(machine, emit, "rum up", Provisioning.auto)
+    return provisioned_and_released(machine, emit, "rum up")
 
 
 def provision(machine: Machine, emit: Emit, mode: Mode) -> Outcome:
@@ -57,15 +58,25 @@ def provision(machine: Machine, emit: Emit, mode: Mode) -> Outcome:
         welcome = connection.welcome
     upgrade_if_outdated(machine, welcome, emit)
     if mode is Mode.AUTO:
-        return provisioned(machine, emit, "rum provision", Provisioning.auto)
+        return provisioned_and_released(machine, emit, "rum provision")
     command = f"rum provision --{mode.value}"
     return provisioned(machine, emit, command, lambda provisioning: provisioning.selected(mode))
+
+
+def provisioned_and_released(machine: Machine, emit: Emit, command: str) -> Outcome:
+    """What has to run has run; drives that rum.toml does not name any more are out of the VM."""
+    outcome = provisioned(machine, emit, command, Provisioning.auto)
+    if outcome.exit != EXIT_INTERRUPTED:
+        release_drives(machine, emit)
+    return outcome
 
 
 def provisioned(guest: Guest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome]) -> Outcome:
     """The work, with a first Ctrl+C that cancels the run instead of leaving it alone."""
     with FirstInterrupt() as interrupt, contextlib.closing(RunReader(guest, emit, interrupt)) as reader:
-        return work(Provisioning(reader, guest.config.scripts, command))
+        drives = guest.drives_script()
+        scripts = [*([drives] if drives else []), *guest.config.scripts]
+        return work(Provisioning(reader, scripts, command))
 
 
 def await_agent(guest: Guest, emit: Emit) -> Message:

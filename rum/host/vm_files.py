@@ -21,7 +21,7 @@ from rum.host.images import create_overlay, describe_image, require_unchanged, r
 from rum.host.nics import seed_nics
 from rum.host.paths import VmPaths
 from rum.host.progress import phase
-from rum.host.qemu_img import create_qcow2, grow_qcow2
+from rum.host.qemu_img import create_qcow2, grow_qcow2, image_info
 from rum.host.settings import seeded_settings
 from rum.host.sizes import show_size
 from rum.host.ssh_keys import require_ssh_key
@@ -60,7 +60,7 @@ def _create_vm(config: Config, paths: VmPaths, uri: str, emit: Emit) -> VmState:
         if config.resources.disk < base.virtual_size:
             emit(Notice(f"the disk has the {show_size(base.virtual_size)} of its image, more than resources.disk"))
         create_overlay(base, paths.overlay, config.resources.disk)
-        detail.extend(update_drives(config, paths, emit))
+        detail.extend(update_drives(config, paths))
     write_atomic(paths.key, f"{secrets.token_hex(KEY_SIZE)}\n".encode("ascii"))
     vm_id = str(uuid.uuid4())
     with phase(emit, "seed"):
@@ -94,26 +94,22 @@ def update_disks(config: Config, paths: VmPaths, state: VmState, emit: Emit) -> 
         raise HostError(text, hint="restore it, or start over with 'rum destroy' and 'rum up'")
     require_unchanged(state.image)
     with phase(emit, "disk") as detail, disk_errors("a disk"):
-        _grow(paths.overlay, max(config.resources.disk, state.image.virtual_size), "resources.disk", emit)
-        detail.extend(update_drives(config, paths, emit))
+        grow_qcow2(paths.overlay, max(config.resources.disk, state.image.virtual_size))
+        detail.extend(update_drives(config, paths))
 
 
-def update_drives(config: Config, paths: VmPaths, emit: Emit) -> list[str]:
-    """Make the drives that have no file yet, and grow those that rum.toml wants larger; returns what was made."""
-    made = []
+def update_drives(config: Config, paths: VmPaths) -> list[str]:
+    """Make the drives that have no file yet, and grow those that rum.toml wants larger; returns what was done."""
+    done = []
     for drive in config.drives.values():
         path = paths.drive(drive.name)
-        if path.exists():
-            _grow(path, drive.size, f"drives.{drive.name}.size", emit)
-        else:
+        if not path.exists():
             create_qcow2(path, drive.size)
-            made.append(f"new drive {drive.name}")
-    return made
-
-
-def _grow(path: Path, size: int, key: str, emit: Emit) -> None:
-    if not grow_qcow2(path, size):
-        emit(Notice(f"{key} is smaller than the disk is; disks only grow, so it stays as it is", warning=True))
+            done.append(f"new drive {drive.name}")
+        elif image_info(path).virtual_size < drive.size:
+            grow_qcow2(path, drive.size)
+            done.append(f"drive {drive.name} grown to {show_size(drive.size)}")
+    return done
 
 
 def update_seed(config: Config, paths: VmPaths, state: VmState, emit: Emit) -> str:

@@ -22,6 +22,7 @@ from rum.host.paths import VmPaths
 from rum.host.settings import GuestSettings, seeded_settings
 from rum.host.store import LastStart
 from rum.host.transport import Endpoint, UnixEndpoint
+from rum.protocol import ProvisionScript
 
 
 def about() -> dict[str, Any]:
@@ -68,6 +69,15 @@ class LocalMachine:
 
     def is_running(self) -> bool:
         return bool(about()["running"])
+
+    def drives_script(self) -> ProvisionScript | None:
+        return None
+
+    def leaving_drives(self) -> list[str]:
+        return []
+
+    def describe_drives(self) -> list[str]:
+        return []
 
     def endpoint(self) -> Endpoint:
         return UnixEndpoint(Path(about()["directory"]) / "vm.vsock")

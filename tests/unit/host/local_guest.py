@@ -22,7 +22,7 @@ from rum.host.paths import VmPaths
 from rum.host.settings import GuestSettings, seeded_settings
 from rum.host.store import LastStart
 from rum.host.transport import Endpoint, UnixEndpoint
-from rum.protocol import LogEvent
+from rum.protocol import LogEvent, ProvisionScript
 
 TIMEOUT_S = 20.0
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -133,6 +133,8 @@ class LocalGuest:
     daemon_alive: bool = True
     the_key: bytes = field(default_factory=lambda: os.urandom(32))
     the_vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    the_drives_script: ProvisionScript | None = None
+    leaving: list[str] = field(default_factory=list)
     proxy: VsockProxy | None = None
     process: subprocess.Popen[bytes] | None = None
     told: GuestSettings | None = None
@@ -184,6 +186,12 @@ class LocalGuest:
         self.stop()
         if self.proxy is not None:
             self.proxy.close()
+
+    def drives_script(self) -> ProvisionScript | None:
+        return self.the_drives_script
+
+    def leaving_drives(self) -> list[str]:
+        return self.leaving
 
     def endpoint(self) -> Endpoint:
         return UnixEndpoint(self.directory / "vm.vsock")

@@ -228,18 +228,13 @@ def test_the_range_of_ports_to_follow(tmp_path: Path) -> None:
     assert config.auto_ports == AutoPorts(80, 80, "0.0.0.0")
 
 
-def test_scripts_are_in_order_with_the_generated_one(tmp_path: Path) -> None:
+def test_scripts_are_in_order(tmp_path: Path) -> None:
     write(tmp_path, "echo früh\n", "early.sh")
     config = load_config(
         write(
             tmp_path,
             MINIMAL
             + """
-[drives.data]
-size = "1G"
-[[fs.ext4]]
-drive = "data"
-target = "/data"
 [provision.boot]
 script = "echo boot"
 env = { B = "1" }
@@ -261,21 +256,15 @@ file = "early.sh"
         )
     )
     assert [(script.name, script.order, script.run_on) for script in config.scripts] == [
-        ("drives", 0, RunOn.SYSTEM),
         ("early", 5, RunOn.SYSTEM),
         ("system", 100, RunOn.SYSTEM),
         ("boot", 200, RunOn.BOOT),
         ("late.sh", 1000, RunOn.BOOT),
     ]
-    drives, early, system, boot, _ = config.scripts
-    assert drives.waits_for is After.LOCAL_FS
+    early, system, boot, _ = config.scripts
     assert early.content == "echo früh\n"
     assert (system.timeout_s, system.waits_for) == (1.5, After.NETWORK_ONLINE)
     assert (boot.env, boot.waits_for) == ({"B": "1"}, After.NETWORK_ONLINE)
-
-
-def test_a_drive_without_a_file_system_makes_no_script(tmp_path: Path) -> None:
-    assert load_config(write(tmp_path, MINIMAL + '[drives.raw]\nsize = "1G"\n')).scripts == ()
 
 
 def test_parents_are_mounted_before_what_is_below_them(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -17,7 +19,8 @@ from rum.host import domain_xml, vhost_user, virtiofsd
 from rum.host.config import load_config
 from rum.host.daemons import Daemon
 from rum.host.domain_start import stop_daemons
-from rum.host.errors import HostError
+from rum.host.drives import drives_script
+from rum.host.errors import ConfigError, HostError
 from rum.host.events import Event, Notice, Phase
 from rum.host.libvirt_driver import CidInUseError, LibvirtDriver
 from rum.host.machine import Machine
@@ -63,6 +66,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def machine(project: Path, events: list[Event] | None = None) -> Machine:
     return Machine(load_config(project / "rum.toml"), (events if events is not None else []).append)
+
+
+FILESYSTEM = """
+[[fs.ext4]]
+drive = "data"
+target = "/data"
+"""
+
+
+def disks_of(vm: Machine) -> list[str]:
+    """The files of the domain's disks, the seed's without its hash."""
+    domain = domain_of(vm)
+    assert domain is not None
+    files = re.findall(r"<source file='([^']*)'", domain.XMLDesc(0))
+    return [re.sub(r"seed-.*", "seed", Path(file).name) for file in files]
 
 
 def domain_of(vm: Machine) -> libvirt.virDomain | None:
@@ -197,15 +215,133 @@ def test_resources_and_new_drives_apply_at_the_next_start(project: Path) -> None
     assert (domain.maxVcpus(), domain.maxMemory()) == (3, 256 * 1024)
 
 
-def test_disks_do_not_shrink_and_the_user_is_told(project: Path) -> None:
+def shrunk(project: Path) -> Path:
+    """A project whose rum.toml wants its disks smaller than they are."""
+    edit(project, 'disk = "64M"', 'disk = "32M"')
+    edit(project, 'size = "8M"', 'size = "4M"')
+    return project
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_disks_do_not_shrink(project: Path, running: bool) -> None:
+    vm = machine(project)
+    vm.start()
+    if not running:
+        vm.down()
+    before = vm.paths.state_file.read_bytes()
+    events: list[Event] = []
+    with pytest.raises(ConfigError) as caught:
+        machine(shrunk(project), events).start()
+    assert caught.value.problems == (
+        'resources.disk = "32 MiB": is smaller than the disk, which has 64 MiB',
+        'drives.data.size = "4 MiB": is smaller than the disk, which has 8 MiB',
+    )
+    assert events == []
+    assert vm.state() == ("running" if running else "stopped")
+    assert vm.paths.state_file.read_bytes() == before
+    assert [image_info(path).virtual_size >> 20 for path in (vm.paths.overlay, vm.paths.drive("data"))] == [64, 8]
+
+
+def test_a_disk_smaller_than_its_image_has_the_image_s_size(project: Path) -> None:
+    edit(project, 'disk = "64M"', 'disk = "8M"')
     machine(project).start()
     machine(project).down()
-    edit(project, 'disk = "64M"', 'disk = "32M"')
+    machine(project).start()
+    assert image_info(machine(project).paths.overlay).virtual_size == 16 << 20
+
+
+def test_a_running_vm_gets_larger_and_new_disks_at_its_next_start(project: Path) -> None:
+    edit(project, 'size = "8M"', f'size = "8M"{FILESYSTEM}')
+    machine(project).start()
+    before = machine(project).drives_script()
+    edit(project, 'disk = "64M"', 'disk = "128M"')
+    edit(project, 'size = "8M"', 'size = "16M"\n[drives.more]\nsize = "4M"')
+    edit(project, 'target = "/data"', 'target = "/data"\n[[fs.ext4]]\ndrive = "more"\ntarget = "/more"')
     events: list[Event] = []
     vm = machine(project, events)
+    assert not vm.start().booted
+    later = "at the next start ('rum down', 'rum up')"
+    assert [event.text for event in events if isinstance(event, Notice)] == [
+        f"disk is now 128 MiB, the VM runs with 64 MiB; it takes effect {later}",
+        f"drives.data.size is now 16 MiB, the disk has 8 MiB; it grows {later}",
+        f"drives.more is new; it is attached {later}",
+    ]
+    assert before is not None
+    assert vm.drives_script() == before
+    vm.down()
     vm.start()
-    assert warnings(events) == ["resources.disk is smaller than the disk is; disks only grow, so it stays as it is"]
-    assert image_info(vm.paths.overlay).virtual_size == 64 << 20
+    assert "drive data grown to 16 MiB, new drive more" in [e.detail for e in events if isinstance(e, Phase)]
+    after = vm.drives_script()
+    assert after is not None
+    assert "/more" in after.content
+    assert f"The drive data has {16 << 20} bytes" in after.content
+
+
+def test_a_drive_that_leaves_rum_toml_stays_attached_until_the_guest_lets_go(project: Path) -> None:
+    vm = machine(project)
+    vm.start()
+    disk = vm.paths.drive("data")
+    identity = disk.stat().st_ino
+    assert vm.drives_script() is None
+    edit(project, '[drives.data]\nsize = "8M"\n', "")
+    for _ in range(2):
+        vm = machine(project)
+        vm.start()
+        assert (vm.leaving_drives(), disks_of(vm)) == (["data"], ["overlay.qcow2", "seed", "drive-data.qcow2"])
+        script = vm.drives_script()
+        assert script is not None
+        assert script == drives_script((), "rum", {})
+        vm.down()
+    vm.start()
+    # The test driver takes no disk out of a running domain.
+    assert not vm.detach_drive("data")
+    assert (vm.leaving_drives(), vm.drives_script()) == ([], None)
+    assert vm.describe_drives() == ["data (8 MiB, not in rum.toml)"]
+    vm.down()
+    vm.start()
+    assert disks_of(vm) == ["overlay.qcow2", "seed"]
+    assert disk.stat().st_ino == identity
+    with (project / "rum.toml").open("a") as file:
+        file.write('[drives.data]\nsize = "8M"\n')
+    vm = machine(project)
+    assert not vm.start().booted
+    assert disks_of(vm) == ["overlay.qcow2", "seed"]
+    vm.down()
+    vm.start()
+    assert disks_of(vm) == ["overlay.qcow2", "seed", "drive-data.qcow2"]
+    assert disk.stat().st_ino == identity
+    assert vm.describe_drives() == ["data (8 MiB)"]
+
+
+def test_a_drive_of_an_older_rum_s_vm_is_let_go_of_in_order(project: Path) -> None:
+    vm = machine(project)
+    vm.start()
+    vm.down()
+    state = json.loads(vm.paths.state_file.read_text())
+    del state["detached"]
+    vm.paths.state_file.write_text(json.dumps(state))
+    edit(project, '[drives.data]\nsize = "8M"\n', "")
+    vm = machine(project)
+    vm.start()
+    assert vm.leaving_drives() == ["data"]
+
+
+def test_a_drive_without_its_disk_in_the_domain_counts_as_detached(project: Path) -> None:
+    edit(project, '[drives.data]\nsize = "8M"\n', "")
+    vm = machine(project)
+    vm.start()
+    vm.paths.drive("left").write_bytes(b"")
+    assert vm.leaving_drives() == ["left"]
+    assert vm.detach_drive("left")
+    assert vm.leaving_drives() == []
+
+
+def test_a_drive_that_is_no_image_any_more_is_still_named_before_it_is_deleted(project: Path) -> None:
+    vm = machine(project)
+    vm.start()
+    vm.paths.drive("data").write_bytes(b"")
+    vm.paths.drive("old").symlink_to("/nonexistent")
+    assert vm.describe_drives() == ["data (0 bytes)", "old (not in rum.toml)"]
 
 
 def test_a_changed_user_regenerates_the_seed_but_a_script_does_not(project: Path) -> None:

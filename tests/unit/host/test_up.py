@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from rum.host import drive_release
 from rum.host import up as story
+from rum.host.drives import drives_script
+from rum.host.errors import HostError
 from rum.host.machine import Machine, Started
 from rum.host.reach import StoppedError
+from rum.protocol import ProvisionScript
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest
 
 
@@ -34,6 +40,11 @@ class PlayedMachine:
         booted, self._guest.running = self._starts.pop(0)
         return Started(created=False, booted=booted, accelerator="tcg", transport="vhost-user")
 
+    def detach_drive(self, name: str) -> bool:
+        """The hypervisor's part."""
+        self._guest.leaving.remove(name)
+        return True
+
 
 def up(guest: LocalGuest, seen: Seen, *starts: tuple[bool, bool]) -> int:
     return story.up(cast(Machine, PlayedMachine(guest, *starts)), seen).exit
@@ -55,3 +66,84 @@ def test_nor_is_one_that_was_shut_down_later(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(story, "STALE_STATE_MS", -1)
     with local_guest(tmp_path) as guest, pytest.raises(StoppedError):
         up(guest, Seen(), (False, False), (True, True))
+
+
+EMPTY = drives_script((), "", {})
+
+
+def harmless(guest: LocalGuest, script: ProvisionScript, text: str) -> ProvisionScript:
+    return dataclasses.replace(script, content=f"echo {text} >>'{guest.directory}/log'")
+
+
+@pytest.fixture
+def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalGuest]:
+    """A guest that has passed a drives script; that of a rum.toml without file systems only takes note."""
+    with local_guest(tmp_path) as guest:
+        empty = harmless(guest, EMPTY, "unmounted")
+        monkeypatch.setattr("rum.host.provisioning.drives_script", lambda *_: empty)
+        guest.the_drives_script = harmless(guest, empty, "mounted")
+        assert up(guest, Seen(), (True, True)) == 0
+        assert log_of(guest) == ["mounted"]
+        yield guest
+
+
+def log_of(guest: LocalGuest) -> list[str]:
+    return (guest.directory / "log").read_text().splitlines()
+
+
+def test_a_guest_whose_file_systems_have_all_left_rum_toml_is_told_once(guest: LocalGuest) -> None:
+    guest.the_drives_script = None
+    for _ in range(3):
+        assert up(guest, Seen(), (False, True)) == 0
+    assert log_of(guest) == ["mounted", "unmounted"]
+
+
+def test_file_systems_that_come_back_are_mounted_again(guest: LocalGuest) -> None:
+    mounted, guest.the_drives_script = guest.the_drives_script, None
+    assert up(guest, Seen(), (False, True)) == 0
+    guest.the_drives_script = mounted
+    assert up(guest, Seen(), (False, True)) == 0
+    assert log_of(guest) == ["mounted", "unmounted", "mounted"]
+
+
+def test_a_drive_is_detached_once_the_guest_has_let_go_of_it(guest: LocalGuest) -> None:
+    guest.the_drives_script = harmless(guest, EMPTY, "gone")
+    guest.leaving = ["old"]
+    seen = Seen()
+    assert up(guest, seen, (False, True)) == 0
+    assert (log_of(guest), guest.leaving) == (["mounted", "gone"], [])
+    where = guest.paths.drive("old")
+    assert seen.notices()[-1] == (
+        f"the drive old, which is not in rum.toml any more, is detached; its data stays in {where}"
+    )
+
+
+def test_a_drive_whose_unmount_failed_stays(guest: LocalGuest) -> None:
+    guest.the_drives_script = dataclasses.replace(EMPTY, content="exit 1")
+    guest.leaving = ["old"]
+    seen = Seen()
+    assert up(guest, seen, (False, True)) == 1
+    assert guest.leaving == ["old"]
+    assert not any("detached" in text for text in seen.notices())
+
+
+def test_a_drive_that_the_guest_uses_stays_with_a_warning(guest: LocalGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drive_release, "TRY_DISK", "raise SystemExit(3)")
+    guest.the_drives_script = harmless(guest, EMPTY, "gone")
+    guest.leaving = ["old"]
+    seen = Seen()
+    assert up(guest, seen, (False, True)) == 0
+    assert guest.leaving == ["old"]
+    assert "stays attached, because something in the guest uses it" in seen.notices()[-1]
+
+
+def test_a_hypervisor_that_does_not_detach_it_is_a_warning(guest: LocalGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(machine: PlayedMachine, name: str) -> bool:
+        raise HostError("libvirt is gone")
+
+    monkeypatch.setattr(PlayedMachine, "detach_drive", refuse)
+    guest.the_drives_script = harmless(guest, EMPTY, "gone")
+    guest.leaving = ["old"]
+    seen = Seen()
+    assert up(guest, seen, (False, True)) == 0
+    assert seen.notices()[-1] == ("the drive old, which is not in rum.toml any more, stays attached: libvirt is gone")
