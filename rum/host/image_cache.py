@@ -18,6 +18,7 @@ from rum.host.image_lock import image_lock
 from rum.host.paths import image_cache
 
 SUFFIXES = (".qcow2", ".img", ".raw")
+UNVERIFIED = "unverified"
 ORIGIN_SUFFIX = ".origin.json"
 
 
@@ -42,8 +43,13 @@ def cache_path(source: Source) -> Path:
     """The file a download is kept in: it says of which URL, and with which content."""
     url = urllib.parse.urlsplit(source.location)
     suffix = next((suffix for suffix in SUFFIXES if url.path.endswith(suffix)), ".img")
-    content = source.checksum.digest[:16] if source.checksum else "unverified"
+    content = source.checksum.digest[:16] if source.checksum else UNVERIFIED
     return image_cache() / f"{_url_key(source.location)}-{content}{suffix}"
+
+
+def is_verified(path: Path) -> bool:
+    """Whether a path can only ever have one content: the cache's own, checked when it was downloaded."""
+    return path.parent == image_cache() and not path.stem.endswith(f"-{UNVERIFIED}")
 
 
 def newest_cached(url: str) -> Path | None:

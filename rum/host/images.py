@@ -17,7 +17,7 @@ from rum.host.download import fetch_text
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
 from rum.host.http_get import DownloadError, NotPublishedError
-from rum.host.image_cache import SUFFIXES, Source, cached_download, newest_cached
+from rum.host.image_cache import SUFFIXES, Source, cached_download, is_verified, newest_cached
 from rum.host.qemu_img import check_qcow2, create_qcow2, image_info
 from rum.host.sizes import show_size
 from rum.host.store import BaseImage
@@ -158,12 +158,17 @@ def inspect_image(reference: str, path: Path) -> BaseImage:
 def require_unchanged(base: BaseImage) -> None:
     """Raise HostError unless the base image is the file that the overlay was made on."""
     again = "restore it, or start over with 'rum destroy' and 'rum up'"
+    if is_verified(Path(base.path)):
+        with_checksum = " --sha256 or --sha512 HEX" if is_url(base.reference) else ""
+        pull = f"rum image pull {base.reference}{with_checksum}"
+        again = f"get it again, if it is still published: {pull}; or start over with 'rum destroy' and 'rum up'"
     try:
         status = os.stat(base.path)
     except OSError as exc:
         text = f"the base image {base.path}, which this VM's disk stands on, is gone: {exc.strerror}"
         raise HostError(text, hint=again) from exc
-    if (status.st_size, status.st_mtime_ns) != (base.file_size, base.mtime_ns):
+    same_time = status.st_mtime_ns == base.mtime_ns or is_verified(Path(base.path))
+    if status.st_size != base.file_size or not same_time:
         text = f"the base image {base.path} has changed since this VM's disk was made on it"
         raise HostError(text, hint=again)
 

@@ -275,6 +275,24 @@ class TestOverlays:
         with pytest.raises(HostError, match="is gone: No such file"):
             require_unchanged(image)
 
+    def test_a_cache_that_was_emptied_can_be_filled_again(
+        self, server: ImageServer, tmp_path: Path, qcow2: bytes
+    ) -> None:
+        server.files["a.qcow2"] = qcow2
+        wanted = ImageConfig(f"{server.base}/a.qcow2", sha256=sha256(qcow2))
+        image = resolve_image(wanted, tmp_path, lambda event: None)
+        os.unlink(image.path)
+        with pytest.raises(HostError, match="is gone: No such file") as caught:
+            require_unchanged(image)
+        assert f"rum image pull {wanted.base} --sha256 or --sha512 HEX" in (caught.value.hint or "")
+        assert resolve_image(wanted, tmp_path, lambda event: None).path == image.path
+        os.utime(image.path, (1, 1))
+        require_unchanged(image)
+        os.chmod(image.path, 0o600)
+        os.truncate(image.path, 1000)
+        with pytest.raises(HostError, match="has changed since"):
+            require_unchanged(image)
+
     def test_disks_grow_and_never_shrink(self, tmp_path: Path) -> None:
         path = tmp_path / "drive.qcow2"
         create_qcow2(path, 4 * MIB)
