@@ -173,4 +173,4 @@ def paths_of(schema: Schema, above: Place = ()) -> Iterator[Place]:
 
 def is_about_a_key(place: Place) -> bool:
     """Whether pydantic's location is that of a name which the user has chosen; a key could be spelled like the mark."""
-    return len(place) > 2 and place[-1] == KEY and "propertyNames" in schema_at(place[:-2])
+    return place[-1] == KEY and "propertyNames" in schema_at(place[:-2])

@@ -17,6 +17,7 @@ from rum.host.config_model import AutoPorts, Drive, Filesystem, Interface, Mount
 from rum.host.config_mounts import default_tag
 from rum.host.errors import ConfigError
 from rum.protocol import After, RunOn
+from rum.protocol.limits import SCRIPTS_MAX
 
 MINIMAL = '[image]\nbase = "debian-12"\n'
 
@@ -279,6 +280,17 @@ def test_a_script_that_the_agent_would_not_take_is_a_problem(tmp_path: Path) -> 
     write(tmp_path, "x" * (2 << 20), "big.sh")
     found = problems(tmp_path, MINIMAL + '[provision.system]\nfile = "big.sh"\n')
     assert found == ["provision.system: the script is over 2 MiB, the most that one may have"]
+
+
+def test_as_many_scripts_as_the_agent_takes(tmp_path: Path) -> None:
+    entry = '[[provision.script]]\nname = "s{}"\norder = 1\nrun_on = "boot"\nscript = ""\n'
+    drive = '[drives.a]\nsize = "1G"\n[[fs.ext4]]\ndrive = "a"\ntarget = "/a"\n'
+    most = MINIMAL + "".join(entry.format(number) for number in range(SCRIPTS_MAX))
+    assert len(load_config(write(tmp_path, most)).scripts) == SCRIPTS_MAX
+    assert problems(tmp_path, most + entry.format("x")) == ["provision: has 1001 scripts, at most 1000 are allowed"]
+    assert problems(tmp_path, most + drive) == [
+        "provision: has 1000 scripts and the one for the drives, at most 1000 are allowed"
+    ]
 
 
 def test_scripts_that_do_not_fit_one_message_are_a_problem(tmp_path: Path) -> None:
