@@ -10,6 +10,7 @@ from pathlib import Path
 from rum.host.architecture import Architecture, host_architecture
 from rum.host.catalogue import CATALOGUE
 from rum.host.download import PART_SUFFIX, url_of_part
+from rum.host.errors import HostError
 from rum.host.image_cache import SUFFIXES, is_of_url, read_origin
 from rum.host.image_usage import Usage, User, find_usage
 from rum.host.paths import image_cache
@@ -55,11 +56,14 @@ class Inventory:
 def take_inventory() -> Inventory:
     """Look through the cache and the VMs. Raises HostError."""
     directory, architecture, usage = image_cache(), host_architecture(), find_usage()
-    entries = sorted(directory.iterdir()) if directory.is_dir() else []
-    whole = [path for path in entries if path.suffix in SUFFIXES]
-    parts = [path for path in entries if path.suffix == PART_SUFFIX]
-    images = [_cached(path, path, architecture, usage) for path in whole]
-    images += [_cached(part.with_suffix(""), part, architecture, usage) for part in parts]
+    try:
+        images = [
+            _cached(path.with_suffix("") if path.suffix == PART_SUFFIX else path, path, architecture, usage)
+            for path in (directory.iterdir() if directory.is_dir() else ())
+            if path.suffix in (*SUFFIXES, PART_SUFFIX) and path.is_file()
+        ]
+    except OSError as exc:
+        raise HostError(f"the image cache {directory} cannot be read: {exc.strerror}") from exc
     images.sort(key=lambda image: (image.name is None, image.title, image.modified))
     return Inventory(directory, architecture, images, usage)
 

@@ -153,6 +153,22 @@ class TestList:
         assert [line.split()[1] for line in lines if line.startswith("debian-13")] != ["-"]
         assert lines[-2].split()[0] == "0123-unverified.img"
 
+    def test_what_is_no_file_is_passed_over(self, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        (cache / "directory.qcow2").mkdir(parents=True)
+        (cache / "dangling.img").symlink_to("nowhere")
+        (cache / "notes.txt").write_text("x")
+        assert Command(capfd, "list").out.endswith(f"0 files, 0 bytes in {cache}\n")
+
+    def test_a_cache_that_is_no_directory_is_one_sentence(self, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        cache.parent.mkdir(parents=True)
+        cache.write_text("x")
+        assert Command(capfd, "list").exit == 0
+        command = Command(capfd, "pull", "http://127.0.0.1:1/a.img")
+        assert (command.exit, command.err.splitlines()[0]) == (
+            3,
+            f"rum: {cache} cannot be made a directory: File exists",
+        )
+
     def test_a_vm_that_cannot_be_read_is_told(
         self, server: ImageServer, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
