@@ -124,6 +124,8 @@ def _add_cpu(domain: ET.Element, spec: DomainSpec) -> None:
     else:
         cpu = ET.SubElement(domain, "cpu", {"mode": "custom", "match": "exact"})
         _text(cpu, "model", spec.architecture.tcg_cpu, fallback="forbid")
+        for name in spec.architecture.tcg_features:
+            ET.SubElement(cpu, "feature", {"policy": "require", "name": name})
 
 
 def _add_disks(devices: ET.Element, spec: DomainSpec) -> None:
