@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from rum.host.config_model import Config
-from rum.host.drives import drives_script
+from rum.host.config_model import Config, Filesystem
+from rum.host.drives import LATER, drives_script
 from rum.host.errors import ConfigError, HostError
 from rum.host.mount_order import with_mounts
 from rum.host.paths import VmPaths
@@ -89,13 +89,21 @@ def drives_script_for(config: Config, paths: VmPaths, state: VmState) -> Provisi
     that have left rum.toml. New ones belong to the account that the VM was made with, whatever rum.toml says now.
     """
     attached = set(attached_drives(paths, state))
-    filesystems = [filesystem for filesystem in config.filesystems if attached.issuperset(filesystem.drives)]
+    filesystems = [
+        in_place(filesystem, attached) for filesystem in config.filesystems if attached & {*filesystem.drives}
+    ]
     if not filesystems and not leaving_drives(config, paths, state):
         return None
     names = {name for filesystem in filesystems for name in filesystem.drives}
     sizes = {name: image_info(paths.drive(name)).virtual_size for name in sorted(names)}
     owner = state.settings.user if state.settings else config.user.name
     return with_mounts(drives_script(filesystems, owner, sizes), filesystems, config.mounts)
+
+
+def in_place(filesystem: Filesystem, attached: set[str]) -> Filesystem:
+    """The file system, or one that stays as it is until the rest of its drives has come."""
+    present = tuple(name for name in filesystem.drives if name in attached)
+    return filesystem if present == filesystem.drives else dataclasses.replace(filesystem, kind=LATER, drives=present)
 
 
 def describe_drives(config: Config, paths: VmPaths) -> list[str]:

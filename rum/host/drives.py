@@ -24,6 +24,9 @@ MOUNT_OPTIONS = "defaults,nofail,x-systemd.before=local-fs.target,x-systemd.devi
 the boot (systemd.mount(5)), and scripts have to find it mounted. udev on a busy emulated CPU needs over 30 s to show a
 disk that is there."""
 
+LATER = "later"
+"""The kind of a file system that is to be left as the guest has it."""
+
 INSTALL_TIMEOUT_S = 300
 """For the network, and for whoever else uses the package manager; design as for scripts that wait for the network."""
 

@@ -217,6 +217,10 @@ format() {
 prepare() {
     kind=$1 mode=$2 pool=$3 target=$4 field=$5
     shift 5
+    if [ "$kind" = later ]; then
+        keep_entry "$field"
+        return 0
+    fi
     look_at "$kind" "$@"
     if [ "$held" != blank ] && was_interrupted "$kind" "$pool" "$@"; then
         echo "$(plural drive "$@") had not been formatted to the end, which is done again"
@@ -224,7 +228,9 @@ prepare() {
     fi
     case "$held" in
         blank) format "$kind" "$mode" "$pool" "$target" "$@" ;;
-        mixed) fail "of the drives $*, some are blank and some hold $kind; they were left as they are" ;;
+        mixed)
+            fail "of the drives $*, some are blank and some hold $kind, which rum does not join; they were left as they are"
+            ;;
     esac
     if [ "$kind" = zfs ]; then
         import_pool "$pool" "$target" "$@"
@@ -273,6 +279,9 @@ import_pool() {
 attach() {
     kind=$1 pool=$3 target=$4
     shift 5
+    if [ "$kind" = later ]; then
+        return 0
+    fi
     if mountpoint -q "$target"; then
         check_mounted "$kind" "$pool" "$target" "$@"
     elif [ "$kind" = zfs ]; then
@@ -349,6 +358,12 @@ own_lines() {
         /^# rum: end$/ { ours = 0 }
         ours { lines[++count] = $0 }
         END { while (count) print lines[count--] }' "$fstab"
+}
+
+keep_entry() {
+    # Not by -v, which reads the octal escapes.
+    line=$(own_lines | FIELD=$1 awk '$2 == ENVIRON["FIELD"]')
+    entries="$entries${line:+$line$newline}"
 }
 
 # A field of fstab as the path that it stands for.

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rum.host.config_model import Filesystem
-from rum.host.drives import MOUNT_OPTIONS, GuestFiles, drives_script, drives_text, fstab_field
+from rum.host.drives import LATER, MOUNT_OPTIONS, GuestFiles, drives_script, drives_text, fstab_field
 from rum.protocol import After, RunOn
 from tests.unit.host.drives_guest import DISK_SIZE, DrivesGuest, blkid
 
@@ -202,8 +202,25 @@ def test_blank_drives_are_not_joined_to_what_others_hold(guest: DrivesGuest) -> 
     blank = guest.add_disk("b")
     done = guest.run(Filesystem("btrfs", ("a", "b"), guest.target("a")))
     assert done.returncode == 1
-    assert done.stderr == "drives: of the drives a b, some are blank and some hold btrfs; they were left as they are\n"
+    some = "some are blank and some hold btrfs, which rum does not join; they were left as they are"
+    assert done.stderr == f"drives: of the drives a b, {some}\n"
     assert blank.read_bytes() == bytes(DISK_SIZE)
+
+
+def test_what_waits_for_a_drive_is_left_as_it_is(guest: DrivesGuest) -> None:
+    guest.add_disk("a")
+    new = guest.add_disk("b")
+    target = guest.target("a \\ b")
+    assert guest.run(Filesystem("btrfs", ("a",), target)).returncode == 0
+    before = guest.fstab.read_text()
+    guest.stub("mountpoint", "")
+    assert guest.calls
+    later = [Filesystem(LATER, ("a",), target), Filesystem(LATER, ("b",), guest.target("b"))]
+    done = guest.run(*later)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert guest.fstab.read_text() == before
+    assert not [call for call in guest.calls if call.startswith(("umount", "mount ", "mkfs"))]
+    assert new.read_bytes() == bytes(DISK_SIZE)
 
 
 @pytest.mark.parametrize("size", [DISK_SIZE, 2 * DISK_SIZE])

@@ -277,6 +277,23 @@ def test_a_running_vm_gets_larger_and_new_disks_at_its_next_start(project: Path)
     assert f"The drive data has {16 << 20} bytes" in after.content
 
 
+def test_a_file_system_waits_for_the_rest_of_its_drives(project: Path) -> None:
+    edit(project, 'size = "8M"', 'size = "128M"\n[[fs.btrfs]]\ndrive = "data"\ntarget = "/data"')
+    machine(project).start()
+    edit(project, 'drive = "data"', 'drives = ["data", "more"]')
+    edit(project, "[drives.data]", '[drives.more]\nsize = "128M"\n[drives.data]')
+    vm = machine(project)
+    vm.start()
+    script = vm.drives_script()
+    assert script is not None
+    assert "\"$1\" later '' '' /data /data data\n" in script.content
+    vm.down()
+    vm.start()
+    script = vm.drives_script()
+    assert script is not None
+    assert "\"$1\" btrfs '' '' /data /data data more\n" in script.content
+
+
 def test_a_drive_that_leaves_rum_toml_stays_attached_until_the_guest_lets_go(project: Path) -> None:
     vm = machine(project)
     vm.start()
