@@ -39,11 +39,11 @@ def test_check_says_in_one_line_what_a_valid_file_makes(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         f"{path} is valid: VM box from https://example.org/image.qcow2, 4 CPUs, 4096 MiB of memory, a disk of 1 TiB, "
-        "10 drives, 2 mounts, 2 ports, 4 scripts\n"
+        "10 drives, 2 mounts, 2 ports, 3 scripts\n"
     )
     found = json.loads(rum(tmp_path, "-o", "json", "config", "check", "-c", "box.toml").stdout)
     assert (found["valid"], found["path"], found["name"]) == (True, str(path), "box")
-    assert found["scripts"] == ["drives", "system", "migrate.2", "boot"]
+    assert found["scripts"] == ["system", "migrate.2", "boot"]
 
 
 def test_check_says_everything_that_is_wrong(tmp_path: Path) -> None:

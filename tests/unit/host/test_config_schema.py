@@ -18,7 +18,9 @@ VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 SEEN_BY_RUM_ONLY = {
     # What several keys have to do with each other.
     "fs_below_mount",
+    "fs_btrfs_raid10_on_three_drives",
     "fs_btrfs_too_few_drives",
+    "fs_small_drives",
     "fs_drive_and_target_twice",
     "fs_no_drives_at_all",
     "fs_target_is_a_mounts",
