@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from rum.host.errors import GuestError
 from rum.protocol.fields import Fields, describe, get_int, get_list, get_object, get_str
-from rum.protocol.limits import SCRIPTS_MAX
+from rum.protocol.limits import PORTS_MAX, SCRIPTS_MAX
 from rum.protocol.scripts import NAME
 
 WORD = re.compile(r"[!-~]{0,128}")
@@ -102,6 +102,21 @@ def bounded_list(fields: Fields, name: str) -> list[object]:
     if len(items) > SCRIPTS_MAX:
         raise ValueError(f"{name} has {len(items)} elements, at most {SCRIPTS_MAX} are allowed")
     return items
+
+
+def ports(fields: Fields, name: str) -> None:
+    """The check of a list of TCP ports. Raises ValueError."""
+    items = get_list(fields, name)
+    if len(items) > PORTS_MAX:
+        raise ValueError(f"{name} has {len(items)} elements, at most {PORTS_MAX} are allowed")
+    for item in items:
+        get_int({name: item}, name, low=1, high=65535)
+
+
+def tcp_ports(message: Mapping[str, object]) -> list[int]:
+    """The list of a `ports` event. Raises BrokenProtocolError."""
+    check_message("ports", message)
+    return [port for port in get_list(message, "tcp") if isinstance(port, int)]
 
 
 def nested(checks: Mapping[str, Check]) -> Check:
@@ -197,7 +212,9 @@ FIELDS: dict[str, dict[str, Check]] = {
         "scripts": list_of(SCRIPT),
     },
     "exec": ENDING,
+    "forward": {"reset": boolean, "received": count, "sent": count},
+    "ports": {"tcp": ports},
 }
 
-REQUIRED = {"run_started": "run_id", "script_started": "name", "result": "success"}
+REQUIRED = {"run_started": "run_id", "script_started": "name", "result": "success", "ports": "tcp"}
 """Fields without which a message says nothing."""

@@ -15,6 +15,7 @@ import rum
 from rum.host.cli_config import config, init
 from rum.host.cli_image import image
 from rum.host.cli_options import Options, global_options
+from rum.host.cli_ssh import forward_ports, proxy, ssh, ssh_config
 from rum.host.events import Emit
 from rum.host.outcome import Outcome, interrupted
 from rum.host.render import Ending
@@ -32,9 +33,8 @@ def cli() -> None:
     """Boot a stock cloud image from rum.toml and provision it through an agent in the guest."""
 
 
-cli.add_command(init)
-cli.add_command(config)
-cli.add_command(image)
+for command in (init, config, image, ssh, ssh_config, proxy, forward_ports):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -101,7 +101,7 @@ def status(options: Options) -> int:
     from rum.host import lifecycle
     from rum.host.status_text import status_lines
 
-    found = lifecycle.status(options.machine())
+    found = lifecycle.status(options.machine(), options.renderer.emit)
     options.renderer.show(found, status_lines(found))
     return 0
 

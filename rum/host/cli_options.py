@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+STREAMING = {"exec", "proxy", "ssh"}
+"""Commands whose standard output is not rum's own."""
+
 OUTPUTS = ("auto", "plain", "json")
 
 
@@ -40,7 +43,7 @@ class Options:
             from rum.host.render_json import JsonRenderer
 
             return JsonRenderer(sys.stdout, sys.stderr, self.verbosity)
-        if self.command == "exec":
+        if self.command in STREAMING:
             return QuietErrors(sys.stderr, self.verbosity)
         return PlainRenderer(sys.stdout, sys.stderr, self.verbosity)
 

@@ -26,12 +26,13 @@ TAIL_LINES = 10
 @dataclass(frozen=True)
 class Daemon:
     """A helper: the name of its program, what stands in one of its arguments and in nobody else's, and what to do where
-    it does not start.
+    it does not start. `interpreted`: its process has the name of an interpreter, whichever that is.
     """
 
     program: str
     mark: str
     hint: str | None = None
+    interpreted: bool = False
 
     def find(self) -> list[int]:
         """The pids of this user's processes that are it."""
@@ -84,7 +85,7 @@ class Daemon:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             return False
-        if os.path.basename(os.fsdecode(arguments[0])) != self.program:
+        if not self.interpreted and os.path.basename(os.fsdecode(arguments[0])) != self.program:
             return False
         return any(os.fsencode(self.mark) in argument for argument in arguments)
 

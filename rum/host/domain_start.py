@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 
-from rum.host import vhost_user, virtiofsd
+from rum.host import forwards, vhost_user, virtiofsd
 from rum.host.accelerator import Accelerator
 from rum.host.architecture import host_architecture
 from rum.host.catalogue import needs_largest_cpu
@@ -117,6 +117,7 @@ class DomainStart:
 
 def stop_daemons(paths: VmPaths) -> None:
     """End every daemon of the VM; there may be none."""
+    forwards.stop(paths)
     vhost_user.stop_daemon(paths)
     virtiofsd.stop_daemons(paths)
 

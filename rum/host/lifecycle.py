@@ -8,6 +8,8 @@ from rum.host.checked import BrokenProtocolError
 from rum.host.client import open_agent
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError
+from rum.host.events import Emit
+from rum.host.forwards import forwarded, warn_if_missing
 from rum.host.logs import last_run
 from rum.host.machine import Machine
 from rum.host.outcome import Outcome
@@ -54,12 +56,15 @@ def with_drives(drives: Sequence[str]) -> str:
     return f" with its drive{'s' if len(drives) > 1 else ''} {', '.join(drives)}" if drives else ""
 
 
-def status(machine: Machine) -> Message:
+def status(machine: Machine, emit: Emit) -> Message:
     """What `rum status -o json` prints. An agent that does not answer is a finding, no error.
 
     Raises HostError, BrokenProtocolError.
     """
-    answer = agent_status(machine) if machine.is_running() else None
+    running = machine.is_running()
+    if running:
+        warn_if_missing(machine.config, machine.paths, emit)
+    answer = agent_status(machine) if running else None
     latest = last_run(machine, ask_agent=answer is not None)
     started = machine.last_start()
     return {
@@ -70,7 +75,7 @@ def status(machine: Machine) -> Message:
         "accelerator": started.accelerator if started else None,
         "transport": started.transport if started else None,
         "agent": answer,
-        "ports": [],
+        "ports": forwarded(machine.paths),
         "last_run": latest,
     }
 

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rum.host import drive_files, vm_files
+from rum.host import drive_files, forwards, vm_files
 from rum.host.accelerator import TIMEOUT_FACTOR, Accelerator, choose_accelerator
 from rum.host.changes import applied_later, applied_now, kept_until_destroy
 from rum.host.config_model import Config
@@ -153,7 +153,7 @@ class Machine:
 
     def start(self) -> Started:
         """Create the VM unless it exists, and boot it unless it runs."""
-        with self.lock():
+        with self.lock(), forwards.prepared(self._config, self._paths, self._emit) as hand_over_ports:
             state = load_state(self._paths.state_file)
             created = state is None or state.started is None
             if state is None or state.started is None:
@@ -166,6 +166,7 @@ class Machine:
             if booted:
                 self._boot(self._require_state(), created=created)
             started = self._require_started()
+            hand_over_ports(booted)
             if not booted:
                 self._tell(applied_later(self._config, started), warning=True)
                 self._tell(drive_files.applied_later(self._config, self._paths, state), warning=True)

@@ -98,6 +98,21 @@ class VmPaths:
         return self.state / "vhost-device-vsock.log"
 
     @property
+    def ports_file(self) -> Path:
+        """What is forwarded now; there is none once nothing is (rum.host.forwards)."""
+        return self.state / "ports.json"
+
+    @property
+    def forwards_log(self) -> Path:
+        """What the process that forwards the ports has said since it was last started."""
+        return self.state / "forwards.log"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The guest's SSH host keys, as ssh wants them (sshd(8))."""
+        return self.state / "known_hosts"
+
+    @property
     def runs(self) -> Path:
         """Copies of the runs' records; they outlive the VM."""
         return self.state / "runs"

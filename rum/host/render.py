@@ -146,7 +146,7 @@ class PlainRenderer:
 
 
 class QuietErrors:
-    """For `exec`, whose standard output is the command's: nothing is shown but warnings and the end by an error."""
+    """For `exec` and its like, whose standard output is not ours: only warnings and the end by an error are shown."""
 
     def __init__(self, err: TextIO, verbosity: Verbosity) -> None:
         self._plain = PlainRenderer(err, err, verbosity)

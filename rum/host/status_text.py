@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rum.host.host_ports import spelled
 from rum.host.logs import verdict
 from rum.host.outcome import seconds
 
@@ -17,9 +18,21 @@ def status_lines(status: Mapping[str, object]) -> list[str]:
         lines.append(f"transport    {status['transport']}")
     if status["state"] == "running":
         lines.append(f"agent        {agent_text(status['agent'])}")
+    if isinstance(status["ports"], list):
+        lines += [f"port         {port_text(port)}" for port in status["ports"]]
     if isinstance(status["last_run"], dict):
         lines.append(f"last run     {run_text(status['last_run'])}")
     return lines
+
+
+def port_text(port: Mapping[str, object]) -> str:
+    """A forwarded port in a few words.
+
+    >>> port_text({"bind": "127.0.0.1", "host": 8080, "guest": 80, "auto": True})
+    "127.0.0.1:8080 to the guest's 80 (auto)"
+    """
+    auto = " (auto)" if port["auto"] else ""
+    return f"{spelled(port['bind'], port['host'])} to the guest's {port['guest']}{auto}"
 
 
 def agent_text(agent: object) -> str:

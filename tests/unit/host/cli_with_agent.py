@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import rum.host.machine
+from rum.host import forwards, own_command
 from rum.host.__main__ import main
 from rum.host.config import Config
 from rum.host.console import read_console
 from rum.host.events import Emit, Phase
 from rum.host.paths import VmPaths
 from rum.host.settings import GuestSettings, seeded_settings
-from rum.host.store import LastStart
+from rum.host.store import LastStart, VmLock
 from rum.host.transport import Endpoint, UnixEndpoint
 from rum.protocol import ProvisionScript
 
@@ -42,11 +43,15 @@ class LocalMachine:
         directory = Path(about()["directory"])
         self.paths = VmPaths("demo", directory / "state", directory / "run", directory / "lock")
 
+        self.the_lock = VmLock(self.paths.lock)
+
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+        return self.the_lock.hold(self.emit)
 
     def start(self) -> rum.host.machine.Started:
-        self.emit(Phase("image", "done", 83, "cached debian-12"))
+        with self.lock(), forwards.prepared(self.config, self.paths, self.emit) as hand_over_ports:
+            self.emit(Phase("image", "done", 83, "cached debian-12"))
+            hand_over_ports(False)
         return rum.host.machine.Started(created=False, booted=False, accelerator="tcg", transport="vhost-user")
 
     def note_answer(self) -> None:
@@ -65,10 +70,11 @@ class LocalMachine:
         return True
 
     def state(self) -> str:
-        return "running" if about()["running"] else "stopped"
+        is_off = (Path(about()["directory"]) / "off").exists()
+        return "running" if about()["running"] and not is_off else "stopped"
 
     def is_running(self) -> bool:
-        return bool(about()["running"])
+        return self.state() == "running"
 
     def drives_script(self) -> ProvisionScript | None:
         return None
@@ -101,9 +107,11 @@ class LocalMachine:
         return "the console shows nothing unusual"
 
     def down(self) -> str:
+        forwards.stop(self.paths)
         return "stopped"
 
     def destroy(self) -> bool:
+        forwards.stop(self.paths)
         return True
 
 
@@ -115,6 +123,7 @@ def peak_kib() -> int:
 
 if __name__ == "__main__":
     rum.host.machine.Machine = LocalMachine  # type: ignore[assignment,misc]
+    own_command.PROGRAM = (sys.executable, __file__)
     exit_status = main()
     if peak_file := os.environ.get("RUM_TEST_PEAK"):
         Path(peak_file).write_text(str(peak_kib()), encoding="ascii")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -595,3 +596,16 @@ def test_a_vm_that_does_not_exist_is_one_sentence(project: Path) -> None:
             question()
     with pytest.raises(HostError, match="the VM's key"):
         vm.key()
+
+
+def test_a_taken_port_is_found_before_anything_is_made(project: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        edit(project, "[advanced]", f"[[ports]]\nhost = {port}\nguest = 80\n[advanced]")
+        events: list[Event] = []
+        vm = machine(project, events)
+        with pytest.raises(HostError, match=f"port {port} of 127.0.0.1 is taken by "):
+            vm.start()
+    assert (vm.exists(), vm.paths.state.exists(), domain_of(vm), events) == (False, False, None, [])
