@@ -6,6 +6,7 @@ meanwhile waits for the agent for a while.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import queue
@@ -13,7 +14,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rum.host.checked import tcp_ports
@@ -29,6 +30,9 @@ from rum.host.host_ports import bind_port, spelled
 from rum.host.reach import RETRY_S, short_deadline
 from rum.host.relay import Relay, TcpEnd, open_forward, reset
 from rum.host.store import VmLock
+from rum.host.transport import UnixEndpoint
+from rum.host.vhost_worker import Channel, channel_behind
+from rum.host.vm_files import disk_errors
 
 LOOK_EVERY_S = 3.0
 """How often it looks whether the VM is still there."""
@@ -72,6 +76,7 @@ class Forwarder:
         }
         self._ending = threading.Event()
         self._dialling: set[threading.Thread] = set()
+        self._lost: collections.deque[AgentConnection] = collections.deque()
         self._connections = threading.Semaphore(CONNECTIONS_MAX)
         self._heard: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         self._bell, self._bell_rope = socket.socketpair()
@@ -81,8 +86,9 @@ class Forwarder:
         for port, sock in self._listeners.items():
             self._watch(port, sock)
         self._selector.register(self._bell, selectors.EVENT_READ, self._follow_changes)
-        # From here on `rum up` takes it for started.
-        self._write_ports_file()
+        with disk_errors("the list of forwarded ports"):
+            # From here on `rum up` takes it for started.
+            self._write_ports_file()
         if self._wanted.auto:
             threading.Thread(target=self._follow, daemon=True).start()
         try:
@@ -98,6 +104,7 @@ class Forwarder:
             if time.monotonic() >= look_at:
                 if self._is_gone():
                     return
+                self._close_lost()
                 look_at = time.monotonic() + LOOK_EVERY_S
 
     def _is_gone(self) -> bool:
@@ -151,7 +158,7 @@ class Forwarder:
 
     def _carry(self, client: socket.socket, guest_port: int) -> None:
         try:
-            with self._connect() as connection:
+            with self._connected() as connection:
                 open_forward(connection, guest_port, self._check)
                 Relay(connection, TcpEnd(client)).run()
         except RumError as exc:
@@ -161,14 +168,37 @@ class Forwarder:
             # One of the two ends was reset, and so is the other.
             reset(client)
 
-    def _connect(self) -> AgentConnection:
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[AgentConnection]:
         """A connection to the agent, which may be away for a while. Raises RumError."""
         me = threading.current_thread()
         self._dialling.add(me)
         try:
-            return self._dial(short_deadline(self._vm))
+            connection = self._dial(short_deadline(self._vm))
         finally:
             self._dialling.discard(me)
+        try:
+            yield connection
+        finally:
+            self._lost.append(connection)
+            self._close_lost()
+
+    def _close_lost(self) -> None:
+        """Close what is not used any more, unless the vsock daemon would die of that (`rum.host.vhost_worker`)."""
+        # A copy: other threads add to it.
+        if any(connection.fileno() >= 0 for connection in list(self._lost)) and self._driver_is_down():
+            return
+        with contextlib.suppress(IndexError):
+            while True:
+                self._lost.pop().close()
+
+    def _driver_is_down(self) -> bool:
+        try:
+            endpoint = self._vm.endpoint()
+        except HostError:
+            # The VM is gone.
+            return False
+        return isinstance(endpoint, UnixEndpoint) and channel_behind(endpoint.path) is Channel.DOWN
 
     def _dial(self, deadline: Deadline) -> AgentConnection:
         while True:
@@ -189,7 +219,7 @@ class Forwarder:
         last = ""
         while not self._ending.is_set():
             try:
-                with self._connect() as connection:
+                with self._connected() as connection:
                     connection.send_request("ports", {"follow": True})
                     self._hear(connection)
             except (RumError, OSError) as exc:

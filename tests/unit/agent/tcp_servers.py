@@ -85,11 +85,12 @@ def reset(client: socket.socket) -> None:
     client.close()
 
 
-def sending(data: bytes) -> Serve:
-    """A server that sends this and closes."""
+def sending(*blocks: bytes) -> Serve:
+    """A server that sends these and closes."""
 
     def serve(client: socket.socket) -> None:
-        client.sendall(data)
+        for block in blocks:
+            client.sendall(block)
         client.close()
 
     return serve

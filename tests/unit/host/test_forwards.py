@@ -17,12 +17,14 @@ from typing import Any
 
 import pytest
 
-from rum.host import forwards, own_command
+from rum.host import forwarder, forwards, own_command
 from rum.host.config import load_config
 from rum.host.errors import HostError
-from rum.host.forwards import process_of
-from rum.host.host_ports import require_port
+from rum.host.forwarder import Forwarder
+from rum.host.forwards import Wanted, process_of
+from rum.host.host_ports import bind_port, require_port
 from rum.host.store import VmLock
+from rum.host.vhost_worker import Channel
 from tests.unit.agent.tcp_servers import digest, echo, reset, sending, serving
 from tests.unit.host import cli_with_agent
 from tests.unit.host.local_guest import CHECKOUT, LocalGuest, Seen, local_guest, wait_until
@@ -401,3 +403,38 @@ def test_auto_ports_follow_the_guest(tmp_path: Path) -> None:
             wait_for_ports(guest, (one, False))
             with pytest.raises(ConnectionRefusedError):
                 dial(other)
+
+
+class Vm(LocalGuest):
+    """A guest as the forwarder sees it."""
+
+    def state(self) -> str:
+        return "running"
+
+
+def test_a_lost_connection_stays_open_while_the_guests_driver_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = Channel.UP
+    monkeypatch.setattr(forwarder, "channel_behind", lambda _path: channel)
+    with serving(echo) as port, local_guest(tmp_path) as guest:
+        vm = Vm(guest.config, guest.paths, guest.directory, the_key=guest.the_key, the_vm_id=guest.the_vm_id)
+        process = Forwarder(vm, Wanted((), None), [], Seen())
+        with bind_port("127.0.0.1", 0) as listener:
+            ours = dial(listener.getsockname()[1])
+            theirs, _ = listener.accept()
+        carrying = threading.Thread(target=process._carry, args=(theirs, port))
+        carrying.start()
+        ours.sendall(b"x")
+        assert ours.recv(1) == b"x"
+        channel = Channel.DOWN
+        guest.stop(kill=True)
+        carrying.join(20)
+        [lost] = process._lost
+        assert lost.fileno() >= 0
+        channel = Channel.UP
+        process._close_lost()
+        assert lost.fileno() == -1
+        for sock in (ours, theirs, process._bell, process._bell_rope):
+            sock.close()
+        process._selector.close()
