@@ -81,7 +81,9 @@ def is_host_in_network(value: str) -> bool:
     except ValueError:
         return False
     network = interface.network
-    return network.num_addresses <= 2 or interface.ip not in (network.network_address, network.broadcast_address)
+    is_broadcast = interface.version == 4 and interface.ip == network.broadcast_address
+    # RFC 3021 and a host alone have neither address.
+    return network.num_addresses <= 2 or not (is_broadcast or interface.ip == network.network_address)
 
 
 def port_range(value: str) -> tuple[int, int] | None:
