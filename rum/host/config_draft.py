@@ -116,8 +116,9 @@ class Draft:
             place = place[:-1]
             self.note(place, f"the name must be {schema_at(place[:-1])['propertyNames'][ALLOWED]}")
         elif error["type"] == "missing":
-            for key in schema_at(place).get("required", [None]):
-                self.note(place if key is None else (*place, key), "is required")
+            # Of a table, what it has to hold.
+            for missing in [(*place, key) for key in schema_at(place).get("required", [])] or [place]:
+                self.note(missing, f"is required; it must be {allowed(schema_at(missing), missing)}")
         elif error["type"] == "extra_forbidden":
             self.note(place, f"there is no such key{where_else(place)}")
         elif error["type"] == "too_short" and isinstance(error["input"], list):

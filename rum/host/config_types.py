@@ -103,7 +103,10 @@ DriveSize = Annotated[
 ]
 ImageBase = Annotated[
     str,
-    text("a name, a path or a URL, without control characters", rf"{PLAIN}*[^\s\x00-\x1f\x7f]{PLAIN}*"),
+    text(
+        'a name such as "debian-12", a path or a URL, without control characters',
+        rf"{PLAIN}*[^\s\x00-\x1f\x7f]{PLAIN}*",
+    ),
     only(lambda value: value.strip() and value.isprintable()),
 ]
 Sha256 = Annotated[str, text("64 hexadecimal digits", "[0-9a-fA-F]{64}")]
@@ -169,7 +172,9 @@ GuestPath = Annotated[
     ),
     only(is_guest_path),
 ]
-HostPath = Annotated[str, text("a path without control characters", f"{PLAIN}+"), only(str.isprintable)]
+HostPath = Annotated[
+    str, text("the path of a directory, without control characters", f"{PLAIN}+"), only(str.isprintable)
+]
 Tag = Annotated[
     str,
     text(
