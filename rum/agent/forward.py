@@ -181,7 +181,8 @@ class Forward:
             return
         wanted = READ if self._from_guest and not self._client.backlog else 0
         self._watch.want(wanted | (WRITE if self._pending else 0))
-        if self._from_client:
+        if self._from_client or self._framed:
+            # Also after its end: a framed client that vanishes then is to be noticed.
             self._client.read_more(not self._pending)
         if not (self._from_guest or self._framed):
             self._linger()

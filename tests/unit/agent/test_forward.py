@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import queue
+import select
 import signal
 import socket
 import threading
@@ -148,6 +149,24 @@ class TestFramed:
             client.send(Kind.BYTES, b"half of it")
             client.close()
             assert ended.get(timeout=60) is True
+        resident.wait_for_descriptors(0)
+
+    def test_a_client_that_vanishes_after_its_end_resets_the_server_too(self, resident: Agent) -> None:
+        heard: queue.Queue[bytes] = queue.Queue()
+        events: queue.Queue[int] = queue.Queue()
+
+        def serve(sock: socket.socket) -> None:
+            heard.put(read_all(sock))
+            poller = select.poll()
+            poller.register(sock, 0)
+            events.put(poller.poll(60_000)[0][1])
+
+        with serving(serve) as port:
+            client = framed(resident, port)
+            pour(client, bytes(BLOCK))
+            assert heard.get(timeout=60) == bytes(BLOCK)
+            client.close()
+            assert events.get(timeout=60) & select.POLLERR
         resident.wait_for_descriptors(0)
 
     def test_heartbeats_go_on(self, guest: Agent) -> None:

@@ -412,6 +412,21 @@ class Vm(LocalGuest):
         return "running"
 
 
+def test_more_connections_than_it_may_have_are_refused(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest, bind_port("127.0.0.1", 0) as listener:
+        seen = Seen()
+        process = Forwarder(Vm(guest.config, guest.paths, guest.directory), Wanted((), None), [], seen)
+        process._connections = threading.Semaphore(0)
+        with dial(listener.getsockname()[1]) as sock:
+            process._accept(listener, 80)
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+        assert seen.notices() == ["more than 400 connections at once: one was refused"]
+        process._selector.close()
+        for end in (process._bell, process._bell_rope):
+            end.close()
+
+
 def test_a_lost_connection_stays_open_while_the_guests_driver_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
