@@ -72,7 +72,7 @@ def e2e(session: nox.Session) -> None:
     """Boot real cloud images and drive the installed `rum`, as an ordinary user; `-- --image NAME` takes another."""
     selected = any(argument.startswith("e2e/") for argument in session.posargs)
     # The transport is measured with every guest kernel, in `e2e_nightly`: it changes with those, not with rum.
-    all_but_the_transport = ("e2e", "--ignore=e2e/test_transport.py")
+    all_but_the_transport = ("e2e", "--ignore=e2e/test_transport.py", "--ignore=e2e/system")
     run_e2e(session, *(() if selected else all_but_the_transport), *session.posargs)
 
 
@@ -82,6 +82,14 @@ def e2e_nightly(session: nox.Session) -> None:
     run_e2e(session, "e2e/test_power_loss.py", "e2e/test_service.py", "--rounds", "10", "--stream-mb", "1000")
     for image in ("debian-12", "debian-13", "debian-sid"):
         run_e2e(session, "e2e/test_transport.py", "--image", image, "--stream-mb", "256")
+
+
+@nox.session
+def e2e_system(session: nox.Session) -> None:
+    """Boot a VM on libvirt's own networks, as root, in namespaces of its own; needs dnsmasq-base and iptables."""
+    session.install(".[e2e]")
+    limit = ["-o", "faulthandler_timeout=1200"]
+    session.run("e2e/system/beside_libvirtd", "pytest", *limit, "e2e/system", *session.posargs, external=True)
 
 
 def run_e2e(session: nox.Session, *arguments: str) -> None:

@@ -140,7 +140,7 @@ class Project:
 
     def domain(self) -> ElementTree.Element:
         """The definition of the VM's domain, as libvirt has it."""
-        command = ["virsh", "-c", "qemu:///session", "dumpxml", f"rum-{self.state_dir.name}"]
+        command = ["virsh", "dumpxml", f"rum-{self.state_dir.name}"]
         return ElementTree.fromstring(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     def console_socket(self) -> str:

@@ -1,7 +1,7 @@
 """Networks and machines that this host does not have: one sentence before anything is made. No VM boots.
 
 What a VM without any network card is like is in test_images.py. libvirt's own networks belong to the system's libvirtd,
-which these tests, run by an ordinary user, do not have; CONTRIBUTING.md says how to see them work.
+which these tests, run by an ordinary user, do not have; their tests are in e2e/system.
 """
 
 from __future__ import annotations
