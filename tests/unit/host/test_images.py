@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from rum.host.checksums import Checksum
 from rum.host.config_model import ImageConfig
 from rum.host.errors import HostError
 from rum.host.events import Event, Notice
-from rum.host.images import create_overlay, require_unchanged, resolve_image
+from rum.host.http_get import NotPublishedError
+from rum.host.images import Published, create_overlay, require_unchanged, resolve_image
 from rum.host.qemu_img import create_qcow2, grow_qcow2, image_info
 from tests.unit.host.image_server import MIB, ImageServer, serving
 
@@ -32,6 +34,7 @@ def server() -> Iterator[ImageServer]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("RUM_IMAGE_MIRROR", raising=False)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("rum.host.download.PAUSES_S", (0.0, 0.0, 0.0))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -245,6 +248,59 @@ class TestMirror:
         assert resolve("debian-12", tmp_path)[0] == tmp_path / "mirror" / FILE
         (tmp_path / "mirror" / FILE).write_bytes(qcow2[:-1])
         assert "has the sha512" in str(failure("debian-12", tmp_path))
+
+
+class TestPublishers:
+    """What a catalogue's entry comes to, with this host as the publisher."""
+
+    @pytest.fixture
+    def published(self, server: ImageServer) -> Published:
+        return Published("fedora-43", "f.qcow2", (f"{server.base}/releases", f"{server.base}/archive"), ("CHECKSUM",))
+
+    def test_a_release_that_has_moved_to_the_archive_is_found_there(
+        self, server: ImageServer, published: Published, qcow2: bytes
+    ) -> None:
+        server.files["archive/f.qcow2"] = qcow2
+        server.files["archive/CHECKSUM"] = f"SHA256 (f.qcow2) = {sha256(qcow2)}\n".encode()
+        assert published.fetch(None, lambda event: None).read_bytes() == qcow2
+        assert [path for path, _ in server.requests] == ["/releases/CHECKSUM", "/archive/CHECKSUM", "/archive/f.qcow2"]
+
+    def test_a_release_that_is_nowhere_is_told_by_its_first_place(
+        self, server: ImageServer, published: Published
+    ) -> None:
+        with pytest.raises(HostError) as caught:
+            published.fetch(None, lambda event: None)
+        assert str(caught.value).startswith(
+            f"{server.base}/releases/CHECKSUM cannot be downloaded: the server says 404"
+        )
+
+    def test_a_publisher_in_trouble_is_not_taken_for_one_that_has_moved_it(
+        self, server: ImageServer, published: Published
+    ) -> None:
+        server.statuses = [503] * 9
+        with pytest.raises(HostError, match="503 Service Unavailable"):
+            published.fetch(None, lambda event: None)
+        assert {path for path, _ in server.requests} == {"/releases/CHECKSUM"}
+
+    def test_a_checksum_of_rum_toml_needs_no_list(
+        self, server: ImageServer, published: Published, qcow2: bytes
+    ) -> None:
+        server.files["releases/f.qcow2"] = qcow2
+        assert published.fetch(Checksum("sha256", sha256(qcow2)), lambda event: None).read_bytes() == qcow2
+        assert [path for path, _ in server.requests] == ["/releases/f.qcow2"]
+
+    def test_the_catalogue_s_places_are_asked(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("platform.machine", lambda: "aarch64")
+        asked: list[str] = []
+
+        def get(url: str, headers: object = None) -> None:
+            asked.append(url)
+            raise NotPublishedError(url)
+
+        monkeypatch.setattr("rum.host.download.get", get)
+        failure("fedora-43", tmp_path)
+        below = "linux/releases/43/Cloud/aarch64/images/Fedora-Cloud-43-1.6-aarch64-CHECKSUM"
+        assert asked == [f"https://dl.fedoraproject.org/pub/{top}/{below}" for top in ("fedora", "archive/fedora")]
 
 
 class TestOverlays:
