@@ -24,7 +24,7 @@ FILE = CATALOGUE["debian-12"][MACHINE].file
 SCRIPTS = """
 [provision.system]
 script = "echo network: $(ls /sys/class/net)"
-after = "cloud-init"
+after = "network-online"
 
 [provision.boot]
 script = "echo b >> /var/tmp/boots"

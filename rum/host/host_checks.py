@@ -15,11 +15,15 @@ from rum.host.transport import TransportChoice, choose_transport
 from rum.host.virtiofsd import Virtiofsd, require_virtiofsd
 
 
-def check_host(config: Config, driver: LibvirtDriver) -> tuple[AcceleratorChoice, TransportChoice, Virtiofsd | None]:
-    """What the VM will run by. Raises HostError for the first thing that is missing."""
+def check_host(
+    config: Config, driver: LibvirtDriver, image: str
+) -> tuple[AcceleratorChoice, TransportChoice, Virtiofsd | None]:
+    """What the VM will run by; `image`: what it was, or is to be, made of. Raises HostError for what is missing."""
     accelerator = choose_accelerator(config.advanced.accelerator)
     transport = choose_transport(config.advanced.transport)
     virtiofsd = require_virtiofsd(config.mounts)
+    if image in CATALOGUE and not (config.path.parent / image).exists():
+        require_bootable(image, catalogue_image(image, host_architecture()).firmware, config.advanced.firmware)
     require_platform(config, driver, accelerator.accelerator)
     require_networks(config, driver)
     return accelerator, transport, virtiofsd
@@ -28,8 +32,6 @@ def check_host(config: Config, driver: LibvirtDriver) -> tuple[AcceleratorChoice
 def require_platform(config: Config, driver: LibvirtDriver, accelerator: Accelerator) -> None:
     """Raise HostError unless the QEMU here can run such a machine with such a firmware."""
     architecture, wanted = host_architecture(), config.advanced
-    if config.image.base in CATALOGUE:
-        require_bootable(config.image.base, catalogue_image(config.image.base, architecture).firmware, wanted.firmware)
     if wanted.firmware not in architecture.firmware:
         text = f"VMs on {architecture.name} boot with {' or '.join(architecture.firmware)}"
         raise HostError(f'advanced.firmware is "{wanted.firmware}", but {text}')

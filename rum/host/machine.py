@@ -205,7 +205,7 @@ class Machine:
 
     def _create(self) -> VmState:
         # Whatever this host lacks is said before an image is downloaded.
-        check_host(self._config, self._driver())
+        check_host(self._config, self._driver(), self._config.image.base)
         uri = self._driver().uri
         self._remove_domain()
         return vm_files.create_vm(self._config, self._paths, uri, self._emit)
@@ -232,7 +232,7 @@ class Machine:
         return False
 
     def _boot(self, state: VmState, *, created: bool) -> None:
-        accelerator, transport, virtiofsd = check_host(self._config, self._driver())
+        accelerator, transport, virtiofsd = check_host(self._config, self._driver(), state.image.reference)
         if not created:
             self._emit(Phase("image", "skipped"))
             if state.started:

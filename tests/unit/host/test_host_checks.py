@@ -31,13 +31,13 @@ def config(tmp_path: Path) -> Config:
 
 def failure(config: Config) -> HostError:
     with pytest.raises(HostError) as caught, LibvirtDriver(URI) as driver:
-        check_host(config, driver)
+        check_host(config, driver, config.image.base)
     return caught.value
 
 
 def test_a_host_that_has_everything(config: Config) -> None:
     with LibvirtDriver(URI) as driver:
-        accelerator, transport, _ = check_host(config, driver)
+        accelerator, transport, _ = check_host(config, driver, config.image.base)
     assert (accelerator.accelerator, transport.transport) == ("tcg", "vhost-user")
 
 
