@@ -55,18 +55,16 @@ class Draft:
             yield place, value
             return
         key, *rest = pattern
-        for name, member in members_of(value).items():
+        members: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for name, member in members:
             if key in ("*", name):
                 yield from self._matching((*place, name), member, rest)
 
     def get(self, table: Place, key: str | int, wanted: type[_T]) -> _T | None:
         """The well-formed value of a key, None where there is none."""
-        value: Any = self._values
+        value: object = self._values
         for step in (*table, key):
-            members = members_of(value)
-            if step not in members:
-                return None
-            value = members[step]
+            value = member_of(value, step)
         return value if isinstance(value, wanted) and (*table, key) not in self.malformed else None
 
     def has(self, table: Place, *keys: str) -> list[str]:
@@ -86,7 +84,9 @@ class Draft:
         places: dict[Hashable, list[Place]] = defaultdict(list)
         for place, value in values:
             places[value].append(place)
-        for value, (first, *others) in ((value, sorted(found, key=self.line)) for value, found in places.items()):
+        for value, repeated in places.items():
+            # Lines are looked for only where something is wrong.
+            first, *others = sorted(repeated, key=self.line) if len(repeated) > 1 else repeated
             for place in others:
                 written = self.get(place[:-1], place[-1], object)
                 line = self.line(first)
@@ -132,9 +132,13 @@ class Draft:
         self.malformed.add(place)
 
 
-def members_of(value: object) -> Mapping[str | int, Any]:
-    """What a table or a list holds; nothing for anything else."""
-    return value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else {}
+def member_of(value: object, key: str | int) -> object:
+    """What a table or a list has there; None, which TOML has not, where that is nothing."""
+    if isinstance(value, dict):
+        return value.get(key)
+    if isinstance(value, list) and isinstance(key, int) and key < len(value):
+        return value[key]
+    return None
 
 
 def allowed(schema: Schema, place: Place) -> str:

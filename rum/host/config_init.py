@@ -27,9 +27,8 @@ disk = "20G"
 # Runs as root, once, on the first boot. A failure is a failure of `rum up`, which runs it again when it is fixed.
 [provision.system]
 script = """
-#!/bin/sh
 set -eu
-echo "This is the first boot of $(hostname)."
+echo "This is the first boot of $(uname -n)."
 #apt-get update
 #apt-get install -y --no-install-recommends git
 """
@@ -42,7 +41,7 @@ echo "This is the first boot of $(hostname)."
 # Runs on every boot, also when nobody is connected.
 [provision.boot]
 script = """
-echo "Up since $(uptime -s)."
+echo "$(uname -n) is up."
 """
 # Instead of `script`, a file beside this one:
 #file = "boot.sh"

@@ -109,7 +109,7 @@ changes = st.lists(
 )
 
 
-@settings(in_one_directory, max_examples=250)
+@settings(in_one_directory, max_examples=200)
 @given(changes=changes)
 def test_the_complete_file_with_values_changed(
     tmp_path: Path, changes: list[tuple[tuple[str | int, ...], str, Any]]
@@ -153,7 +153,13 @@ NASTY = [
 
 
 @pytest.mark.parametrize("nasty", NASTY, ids=lambda text: repr(text[:8]))
-def test_every_string_replaced_by_a_nasty_one(tmp_path: Path, nasty: str) -> None:
+def test_all_strings_replaced_by_a_nasty_one(tmp_path: Path, nasty: str) -> None:
+    text = toml_of(changed([(place, "replace", nasty) for place, _ in STRINGS]))
+    assert isinstance(holds(tmp_path, text.encode()), ConfigError)
+
+
+@pytest.mark.parametrize("nasty", ["a" * 5000, "/" + "a" * 5000], ids=["name", "path"])
+def test_each_string_replaced_by_a_long_one(tmp_path: Path, nasty: str) -> None:
     for place, _ in STRINGS:
         holds(tmp_path, toml_of(changed([(place, "replace", nasty)])).encode())
 
