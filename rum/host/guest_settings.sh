@@ -25,6 +25,7 @@ replace() {
     chmod "$2" "$1.rum-new.$$"
     sync "$1.rum-new.$$"
     mv -f "$1.rum-new.$$" "$1"
+    sync "${1%/*}"
     if command -v restorecon >/dev/null; then
         restorecon "$1" 2>/dev/null || :
     fi
@@ -65,6 +66,7 @@ join_step() {
     getent group "$2" >/dev/null || groupadd "$2"
     if ! in_group "$1" "$2"; then
         usermod -a -G "$2" "$1"
+        sync
         echo changed
     fi
 }
@@ -74,6 +76,7 @@ leave_step() {
     wait_for_account "$1"
     if in_group "$1" "$2"; then
         gpasswd -d "$1" "$2" >/dev/null
+        sync
         echo changed
     fi
 }
