@@ -116,10 +116,10 @@ def test_a_drive_leaves_a_running_vm_and_the_rest_waits_for_its_next_start(
     project: Project, uuids: dict[str, str]
 ) -> None:
     fstab = project.guest("cat /etc/fstab")
-    larger = {name: size + 64 for name, size in SIZES.items() if name not in ("fat", "raw")}
+    larger = {name: size + 192 for name, size in SIZES.items() if name not in ("fat", "raw")}
     configure(project, larger | {"aaa": 32})
     shown = up(project).stdout
-    assert "drives.plain.size is now 128 MiB, the disk has 64 MiB; it grows at the next start" in shown
+    assert "drives.plain.size is now 256 MiB, the disk has 64 MiB; it grows at the next start" in shown
     assert "drives.aaa is new; it is attached at the next start" in shown
     kept = "its data stays in " + str(project.state_dir / "drive-fat.qcow2")
     assert f"the drive fat, which is not in rum.toml any more, is detached; {kept}" in shown
@@ -135,15 +135,15 @@ def test_a_drive_leaves_a_running_vm_and_the_rest_waits_for_its_next_start(
 def test_the_next_start_grows_what_has_grown_and_makes_what_is_new(project: Project, uuids: dict[str, str]) -> None:
     restart(project)
     check_files(project, uuids, "plain", "big", "one")
-    assert mib(project, NASTY) > 100
-    assert mib(project, "/srv/xfs") > 300
-    assert mib(project, "/home/rum/.cache/btrfs") == 192
+    assert mib(project, NASTY) > 200
+    assert mib(project, "/srv/xfs") > 400
+    assert mib(project, "/home/rum/.cache/btrfs") == 320
     assert "/srv/fat" not in noted(project)
     assert project.guest("ls /srv/aaa").split() == ["lost+found"]
 
 
 def test_a_drive_that_comes_back_has_its_data(project: Project, uuids: dict[str, str]) -> None:
-    larger = {name: size + 64 for name, size in SIZES.items() if name not in ("fat", "raw")}
+    larger = {name: size + 192 for name, size in SIZES.items() if name not in ("fat", "raw")}
     configure(project, larger | {"aaa": 32, "fat": 64})
     restart(project)
     check_files(project, uuids, *TARGETS)
@@ -160,5 +160,5 @@ def test_running_the_drives_script_again_changes_nothing(project: Project, uuids
 def test_destroy_names_every_drive_that_it_deletes(project: Project, uuids: dict[str, str]) -> None:
     destroyed = project.rum("destroy", "-y")
     assert destroyed.exit == 0
-    for text in ("plain (128 MiB)", "fat (64 MiB)", "raw (16 MiB, not in rum.toml)"):
+    for text in ("plain (256 MiB)", "fat (64 MiB)", "raw (16 MiB, not in rum.toml)"):
         assert text in destroyed.stdout

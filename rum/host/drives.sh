@@ -322,26 +322,34 @@ grow() {
     kind=$1 pool=$2 target=$3
     shift 3
     cannot="the file system on $(plural drive "$@") cannot be grown"
+    output=
     for disk in $(disks_of "$@"); do
         case "$kind" in
             ext4) output=$(resize2fs "$disk" 2>&1) ;;
             xfs) output=$(xfs_growfs "$target" 2>&1) ;;
-            btrfs) output=$(grow_btrfs "$target" "$disk" 2>&1) ;;
+            btrfs) grow_btrfs "$target" "$disk" ;;
             zfs) output=$(zpool online -e "$pool" "$disk" 2>&1) ;;
             vfat) tell_if_smaller "$target" "$disk" ;;
         esac || fail "$cannot to the full size: $(last_line "$output")"
     done
 }
 
-# Usage: grow_btrfs TARGET DISK   each device of a btrfs has its own size
+# Usage: grow_btrfs TARGET DISK   each device of a btrfs has its own size, which Linux sets to no less than 256 MiB
 grow_btrfs() {
-    number=$(btrfs filesystem show "$1" | awk -v disk="$2" '$1 == "devid" && $NF == disk { print $2 }')
-    [ -n "$number" ] || { echo "$2 is none of its devices"; return 1; }
-    btrfs filesystem resize "$number:max" "$1"
+    disk_mib=$(($(blockdev --getsize64 "$2") >> 20))
+    set -- "$1" "$2" "$(btrfs filesystem show --raw "$1" | awk -v disk="$2" '$1 == "devid" && $NF == disk { print $2, $4 }')"
+    number=${3% *} held_mib=$((${3#* } >> 20))
+    if [ "$held_mib" -ge "$disk_mib" ]; then
+        return 0
+    fi
+    if [ "$disk_mib" -lt 256 ]; then
+        echo "the btrfs at $1 stays at $held_mib of $disk_mib MiB of the disk: Linux grows none to less than 256 MiB"
+        return 0
+    fi
+    output=$(btrfs filesystem resize "$number:max" "$1" 2>&1)
 }
 
 tell_if_smaller() {
-    output=
     disk_mib=$(($(blockdev --getsize64 "$2") >> 20))
     held_mib=$(($(df -P -k "$1" | awk 'END { print $2 }') >> 10))
     # Its own tables take less than a tenth.

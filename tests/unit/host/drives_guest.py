@@ -32,7 +32,7 @@ FAKE_MKFS = """for disk; do
 done"""
 
 FAKE_BTRFS = """
-case "$2" in show) for disk in "$DEV"/disk-*; do echo "devid ${disk##*-}1 path $disk"; done ;; esac
+case "$2" in show) for disk in "$DEV"/disk-*; do echo "devid ${disk##*-}1 size %s used 1 path $disk"; done ;; esac
 """
 
 WIPEFS = """
@@ -84,7 +84,7 @@ class DrivesGuest:
         self.stub("df", f"echo header; echo disk {DISK_SIZE >> 10} 0 0 0% /")
         for name in ("mountpoint", "findmnt"):
             self.stub(name, "exit 1")
-        self.stub("btrfs", FAKE_BTRFS, DEV=self.files.dev)
+        self.stub("btrfs", FAKE_BTRFS % DISK_SIZE, DEV=self.files.dev)
         for kind in ("xfs", "btrfs", "vfat"):
             self.stub(f"mkfs.{kind}", FAKE_MKFS.format(kind=kind), PATH=SYSTEM_PATH)
 

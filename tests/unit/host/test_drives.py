@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rum.host.config_model import Filesystem
 from rum.host.drives import LATER, MOUNT_OPTIONS, GuestFiles, drives_script, drives_text, fstab_field
 from rum.protocol import After, RunOn
-from tests.unit.host.drives_guest import DISK_SIZE, DrivesGuest, blkid
+from tests.unit.host.drives_guest import DISK_SIZE, FAKE_BTRFS, DrivesGuest, blkid
 
 SHELLS = [shell for shell in ("dash", "bash --posix", "busybox sh") if shutil.which(shell.split()[0])]
 
@@ -223,28 +223,37 @@ def test_what_waits_for_a_drive_is_left_as_it_is(guest: DrivesGuest) -> None:
     assert new.read_bytes() == bytes(DISK_SIZE)
 
 
-@pytest.mark.parametrize("size", [DISK_SIZE, 2 * DISK_SIZE])
+@pytest.mark.parametrize("size", [DISK_SIZE, 16 << 20, 256 << 20])
 def test_each_kind_is_grown_to_its_disk(guest: DrivesGuest, size: int) -> None:
     disks = {name: guest.add_disk(name) for name in "abcde"}
     guest.stub("blockdev", f"echo {size}")
-    guest.stub("df", f"echo header; echo disk {DISK_SIZE >> 10} 0 0 0% /")
+    targets = {name: guest.target(name) for name in "abce"}
     done = guest.run(
-        ext4("a", guest.target("1")),
-        Filesystem("xfs", ("b",), guest.target("2")),
-        Filesystem("btrfs", ("c", "d"), guest.target("3")),
-        Filesystem("vfat", ("e",), guest.target("4")),
+        ext4("a", targets["a"]),
+        Filesystem("xfs", ("b",), targets["b"]),
+        Filesystem("btrfs", ("c", "d"), targets["c"]),
+        Filesystem("vfat", ("e",), targets["e"]),
     )
     assert (done.returncode, done.stderr) == (0, "")
-    calls = guest.calls
-    assert [call for call in calls if call.startswith(("resize2fs", "xfs_growfs", "btrfs filesystem resize"))] == [
-        f"resize2fs {disks['a']}",
-        f"xfs_growfs {guest.target('2')}",
-        f"btrfs filesystem resize c1:max {guest.target('3')}",
-        f"btrfs filesystem resize d1:max {guest.target('3')}",
-    ]
-    last = done.stdout.splitlines()[-1]
-    stays = f"the vfat at {guest.target('4')} stays at 8 of 16 MiB: no tool grows one that is in use"
-    assert (last == stays) is (size > DISK_SIZE)
+    grown = [call for call in guest.calls if call.startswith(("resize2fs", "xfs_growfs", "btrfs filesystem resize"))]
+    assert grown[:2] == [f"resize2fs {disks['a']}", f"xfs_growfs {targets['b']}"]
+    both = [f"btrfs filesystem resize {name}1:max {targets['c']}" for name in "cd"]
+    assert grown[2:] == (both if size == 256 << 20 else [])
+    stays = [line for line in done.stdout.splitlines() if " stays at " in line]
+    vfat = f"the vfat at {targets['e']} stays at 8 of {size >> 20} MiB: no tool grows one that is in use"
+    btrfs = f"the btrfs at {targets['c']} stays at 8 of 16 MiB of the disk: Linux grows none to less than 256 MiB"
+    assert stays == {DISK_SIZE: [], 16 << 20: [btrfs, btrfs, vfat], 256 << 20: [vfat]}[size]
+
+
+def test_a_btrfs_that_cannot_be_grown_says_why(guest: DrivesGuest) -> None:
+    guest.add_disk("a")
+    guest.stub("blockdev", f"echo {512 << 20}")
+    guest.stub(
+        "btrfs", f"{FAKE_BTRFS % DISK_SIZE}\n[ $2 != resize ] || {{ echo 'ERROR: no'; exit 1; }}", DEV=guest.files.dev
+    )
+    done = guest.run(Filesystem("btrfs", ("a",), guest.target("a")))
+    assert done.returncode == 1
+    assert done.stderr == "drives: the file system on the drive a cannot be grown to the full size: ERROR: no\n"
 
 
 def test_what_cannot_be_grown_says_why(guest: DrivesGuest) -> None:

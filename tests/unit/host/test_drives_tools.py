@@ -55,7 +55,7 @@ def add_manager(guest: DrivesGuest, name: str, refresh: str = "", install: str =
     """A package manager that brings every program with its first package."""
     kept = guest.root / "kept"
     kept.mkdir(exist_ok=True)
-    guest.stub("btrfs", 'echo "devid 1 path $DISK"', DISK=f"{guest.files.dev}/disk-b")
+    guest.stub("btrfs", 'echo "devid 1 size 8388608 path $DISK"', DISK=f"{guest.files.dev}/disk-b")
     guest.stub("xfs_growfs", "")
     for kind in ("xfs", "btrfs", "vfat"):
         guest.stub(f"mkfs.{kind}", FAKE_MKFS.format(kind=kind), PATH=SYSTEM_PATH)
