@@ -10,8 +10,9 @@ fail() {
     exit 1
 }
 
+# The last line of what a program has complained about.
 last_line() {
-    printf '%s\n' "$1" | tail -n 1
+    printf '%s\n' "${1:-no reason was given}" | tail -n 1
 }
 
 # Usage: plural NOUN NAME...
@@ -290,6 +291,7 @@ attach() {
         [ "$kind" != btrfs ] || btrfs device scan >/dev/null 2>&1 || :
         mount "$target"
     fi
+    rm -f "$notes/$1.formatting"
     grow "$kind" "$pool" "$target" "$@"
     if has_note "$1.new" "$kind $*"; then
         give_to_owner "$kind" "$target"
@@ -325,10 +327,10 @@ grow() {
     output=
     for disk in $(disks_of "$@"); do
         case "$kind" in
-            ext4) output=$(resize2fs "$disk" 2>&1) ;;
-            xfs) output=$(xfs_growfs "$target" 2>&1) ;;
+            ext4) output=$(resize2fs "$disk" 2>&1 >/dev/null) ;;
+            xfs) output=$(xfs_growfs "$target" 2>&1 >/dev/null) ;;
             btrfs) grow_btrfs "$target" "$disk" ;;
-            zfs) output=$(zpool online -e "$pool" "$disk" 2>&1) ;;
+            zfs) output=$(zpool online -e "$pool" "$disk" 2>&1 >/dev/null) ;;
             vfat) tell_if_smaller "$target" "$disk" ;;
         esac || fail "$cannot to the full size: $(last_line "$output")"
     done
@@ -343,10 +345,10 @@ grow_btrfs() {
         return 0
     fi
     if [ "$disk_mib" -lt 256 ]; then
-        echo "the btrfs at $1 stays at $held_mib of $disk_mib MiB of the disk: Linux grows none to less than 256 MiB"
+        echo "the btrfs at $1 stays at $held_mib of $disk_mib MiB of $2: Linux grows none to less than 256 MiB"
         return 0
     fi
-    output=$(btrfs filesystem resize "$number:max" "$1" 2>&1)
+    output=$(btrfs filesystem resize "$number:max" "$1" 2>&1 >/dev/null)
 }
 
 tell_if_smaller() {

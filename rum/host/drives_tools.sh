@@ -86,7 +86,7 @@ has_network() {
 # Waits for the network by asking for what it is needed for, which also waits for whoever else uses the index.
 wait_for_index() {
     end=$(($(seconds_now) + install_timeout))
-    until output=$(refresh_index 2>&1); do
+    until output=$(refresh_index 2>&1 >/dev/null); do
         [ "$(seconds_now)" -lt "$end" ] ||
             fail "$1: $manager could not refresh its index within $install_timeout s: $(last_line "$output")"
         echo "waiting for the network, to install $2: $(last_line "$output")"

@@ -57,6 +57,7 @@ def test_what_has_files_was_formatted_to_the_end_and_is_kept(guest: DrivesGuest)
     assert (done.returncode, done.stderr) == (0, "")
     assert [call for call in guest.calls if call.startswith("mkfs.btrfs -q")] == []
     assert len(guest.entries) == 1
+    assert list(Path(guest.files.notes).glob("*.*")) == []
 
 
 def test_what_is_mounted_is_kept(guest: DrivesGuest) -> None:

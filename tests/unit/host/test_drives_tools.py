@@ -100,7 +100,11 @@ def test_what_is_there_takes_no_network_and_no_manager(guest: DrivesGuest) -> No
 
 def test_the_network_is_waited_for_and_that_is_said(guest: DrivesGuest) -> None:
     up = guest.root / "up"
-    add_manager(guest, "apt-get", refresh=f'[ -e "{up}" ] || {{ echo "E: Temporary failure resolving"; exit 100; }}')
+    add_manager(
+        guest,
+        "apt-get",
+        refresh=f'[ -e "{up}" ] || {{ echo "E: Temporary failure resolving" >&2; echo Done; exit 100; }}',
+    )
     guest.stub("sleep", f'[ ! -e "{up}.1" ] || : >"{up}"; : >"{up}.1"')
     done = guest.run(filesystems(guest)[0])
     assert (done.returncode, done.stderr) == (0, "")
@@ -109,7 +113,7 @@ def test_the_network_is_waited_for_and_that_is_said(guest: DrivesGuest) -> None:
 
 
 def test_the_wait_for_the_network_ends(guest: DrivesGuest) -> None:
-    add_manager(guest, "apt-get", refresh="echo 'E: no route'; exit 100")
+    add_manager(guest, "apt-get", refresh="echo 'E: no route' >&2; exit 100")
     clock = guest.root / "clock"
     clock.write_text("1000")
     guest.stub("date", f'read -r now <"{clock}"; echo "$now"')
