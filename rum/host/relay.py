@@ -194,6 +194,7 @@ class Relay:
             data = self._local.read()
             self._local_open = bool(data)
             self._to_agent += self._connection.encode(Kind.BYTES, data)
+            del self._to_agent[: self._connection.send_some(self._to_agent)]
 
 
 def reset(sock: socket.socket) -> None:
