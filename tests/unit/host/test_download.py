@@ -238,12 +238,12 @@ class TestBodies:
     def test_a_server_that_stalls(
         self, server: ImageServer, target: Target, monkeypatch: pytest.MonkeyPatch, trickle: bool
     ) -> None:
-        monkeypatch.setattr(http_get, "TIMEOUT_S", 0.2)
-        monkeypatch.setattr(module, "PAUSES_S", (0.0,))
+        # Long enough for a busy host to connect in.
+        monkeypatch.setattr(http_get, "TIMEOUT_S", 2.0)
+        monkeypatch.setattr(module, "PAUSES_S", ())
         server.stall_after, server.trickle = 1000, trickle
-        error = target.failure()
-        assert f"the download of {target.url} stalls: " in str(error)
-        assert len(server.requests) == 2
+        assert f"the download of {target.url} stalls: " in str(target.failure())
+        assert len(server.requests) == 1
 
     def test_progress_says_how_much_and_how_fast(
         self, server: ImageServer, target: Target, monkeypatch: pytest.MonkeyPatch
