@@ -89,6 +89,6 @@ def make_project(
     failed_before = request.session.testsfailed
     yield make
     for project in made:
-        if request.session.testsfailed > failed_before and (project.directory / "state").exists():
+        if request.session.testsfailed > failed_before and project.created:
             sys.stderr.write(f"--- console of {project.directory.name}\n{project.console[-6000:]}\n")
         project.rum("destroy", "-y")
