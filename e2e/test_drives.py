@@ -118,7 +118,8 @@ def test_a_drive_leaves_a_running_vm_and_the_rest_waits_for_its_next_start(
     fstab = project.guest("cat /etc/fstab")
     larger = {name: size + 192 for name, size in SIZES.items() if name not in ("fat", "raw")}
     configure(project, larger | {"aaa": 32})
-    shown = up(project).stdout
+    outcome = up(project)
+    shown = outcome.stdout + outcome.stderr
     assert "drives.plain.size is now 256 MiB, the disk has 64 MiB; it grows at the next start" in shown
     assert "drives.aaa is new; it is attached at the next start" in shown
     kept = "its data stays in " + str(project.state_dir / "drive-fat.qcow2")
