@@ -153,9 +153,9 @@ class LibvirtDriver:
             domain.resume()
 
     def shut_down(self, name: str) -> None:
-        """Press the domain's power button. Raises HostError."""
+        """Press the domain's power button; nothing happens where it has just gone off. Raises HostError."""
         domain = self._require(name)
-        with self._translated():
+        with self._translated(libvirt.VIR_ERR_OPERATION_INVALID):
             domain.shutdown()
 
     def force_off(self, name: str) -> None:
