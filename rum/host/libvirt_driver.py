@@ -155,8 +155,13 @@ class LibvirtDriver:
     def shut_down(self, name: str) -> None:
         """Press the domain's power button; nothing happens where it has just gone off. Raises HostError."""
         domain = self._require(name)
-        with self._translated(libvirt.VIR_ERR_OPERATION_INVALID):
-            domain.shutdown()
+        try:
+            with self._translated():
+                domain.shutdown()
+        except HostError:
+            # Each hypervisor has an error of its own for a domain that is not running.
+            if self.state(name) in ("running", "paused"):
+                raise
 
     def force_off(self, name: str) -> None:
         """End the domain's QEMU; nothing happens where it does not run. Raises HostError."""
