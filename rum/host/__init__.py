@@ -10,18 +10,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rum.host.accelerator import Accelerator, choose_accelerator
-    from rum.host.catalogue import CATALOGUE
-    from rum.host.transport import Transport, choose_transport
+    from rum.host.channel.transport import Transport, choose_transport
+    from rum.host.images.catalogue import CATALOGUE
+    from rum.host.vm.accelerator import Accelerator, choose_accelerator
 
 __all__ = ["CATALOGUE", "Accelerator", "Transport", "choose_accelerator", "choose_transport"]
 
 _HOMES = {
-    "CATALOGUE": "rum.host.catalogue",
-    "Accelerator": "rum.host.accelerator",
-    "Transport": "rum.host.transport",
-    "choose_accelerator": "rum.host.accelerator",
-    "choose_transport": "rum.host.transport",
+    "CATALOGUE": "rum.host.images.catalogue",
+    "Accelerator": "rum.host.vm.accelerator",
+    "Transport": "rum.host.channel.transport",
+    "choose_accelerator": "rum.host.vm.accelerator",
+    "choose_transport": "rum.host.channel.transport",
 }
 
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import click
 
-from rum.host.cli import cli
-from rum.host.cli_options import Options
+from rum.host.cli.commands import cli
+from rum.host.cli.options import Options
 from rum.host.errors import ConfigError, RumError
 from rum.host.interrupts import leaving_on_signals
 from rum.host.outcome import interrupted
-from rum.host.render import Ending, Verbosity
+from rum.host.show.render import Ending, Verbosity
 
 EXIT_RUM_FAILED = 125
 EXIT_BROKEN_PIPE = 141

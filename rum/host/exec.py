@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rum.host.checked import BrokenProtocolError, check_message
-from rum.host.client import AgentConnection, LostError, is_result
+from rum.host.channel.checked import BrokenProtocolError, check_message
+from rum.host.channel.client import AgentConnection, LostError, is_result
+from rum.host.channel.reach import short_deadline, wait_for_agent
 from rum.host.events import Emit
 from rum.host.lifecycle import require_running
-from rum.host.machine import Machine
-from rum.host.reach import short_deadline, wait_for_agent
 from rum.host.terminal import Terminal
+from rum.host.vm.machine import Machine
 from rum.protocol import OUTPUT_KINDS, Kind, LogEvent, Message, Received, split_output
 from rum.protocol.limits import PEER_LOST_S, SEND_MAX
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rum.host.checked import BrokenProtocolError
-from rum.host.client import open_agent
+from rum.host.channel.checked import BrokenProtocolError
+from rum.host.channel.client import open_agent
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError
 from rum.host.events import Emit
-from rum.host.forwards import forwarded, warn_if_missing
-from rum.host.logs import last_run
-from rum.host.machine import Machine
 from rum.host.outcome import Outcome
+from rum.host.ports.forwards import forwarded, warn_if_missing
+from rum.host.runs.logs import last_run
+from rum.host.vm.machine import Machine
 from rum.protocol import Message
 
 STATUS_PATIENCE_S = 5.0

@@ -99,7 +99,7 @@ class VmPaths:
 
     @property
     def ports_file(self) -> Path:
-        """What is forwarded now; there is none once nothing is (rum.host.forwards)."""
+        """What is forwarded now; there is none once nothing is (rum.host.ports.forwards)."""
         return self.state / "ports.json"
 
     @property

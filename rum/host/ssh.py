@@ -10,20 +10,20 @@ import re
 import shutil
 from collections.abc import Sequence
 
-from rum.host.checked import tcp_ports
-from rum.host.client import AgentConnection
+from rum.host.channel.checked import tcp_ports
+from rum.host.channel.client import AgentConnection
+from rum.host.channel.guest import Guest
+from rum.host.channel.reach import short_deadline, wait_for_agent
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import GuestError, HostError
 from rum.host.events import Emit
 from rum.host.exec import ExecRequest, ExecSession
 from rum.host.files import write_atomic
-from rum.host.forwards import warn_if_missing
-from rum.host.guest import Guest
 from rum.host.lifecycle import require_running
-from rum.host.machine import Machine
 from rum.host.own_command import own_command_line
-from rum.host.reach import short_deadline, wait_for_agent
-from rum.host.relay import Relay, StandardStreams, open_forward
+from rum.host.ports.forwards import warn_if_missing
+from rum.host.ports.relay import Relay, StandardStreams, open_forward
+from rum.host.vm.machine import Machine
 
 SSH_PORT = 22
 RETRY_S = 0.5

@@ -15,7 +15,7 @@ from dataclasses_json import DataClassJsonMixin
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
 from rum.host.files import make_private_dir, write_atomic
-from rum.host.settings import GuestSettings, MountSetting
+from rum.host.guest.settings import GuestSettings, MountSetting
 
 LOCK_TIMEOUT_S = 600.0
 """A command holds the lock for as long as a big image takes to download; after that something is stuck."""

@@ -6,19 +6,19 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from rum.host.agent_upgrade import upgrade_if_outdated
-from rum.host.drive_release import release_drives
+from rum.host.channel.guest import Guest
+from rum.host.channel.reach import StoppedError, boot_deadline, wait_for_agent
 from rum.host.errors import EXIT_INTERRUPTED, GuestError
 from rum.host.events import Emit, Notice, Phase
-from rum.host.guest import Guest
-from rum.host.guest_settings import update_settings
+from rum.host.guest.agent_upgrade import upgrade_if_outdated
+from rum.host.guest.drive_release import release_drives
+from rum.host.guest.guest_settings import update_settings
 from rum.host.interrupts import FirstInterrupt
 from rum.host.lifecycle import require_running
-from rum.host.machine import Machine
 from rum.host.outcome import Outcome
-from rum.host.provisioning import Provisioning
-from rum.host.reach import StoppedError, boot_deadline, wait_for_agent
-from rum.host.runreader import RunReader
+from rum.host.runs.provisioning import Provisioning
+from rum.host.runs.runreader import RunReader
+from rum.host.vm.machine import Machine
 from rum.protocol import Message, Mode
 
 STALE_STATE_MS = 5000

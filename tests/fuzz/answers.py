@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
-from rum.host.checked import check_message
-from rum.host.client import agent_error, check_welcome
+from rum.host.channel.checked import check_message
+from rum.host.channel.client import agent_error, check_welcome
+from rum.host.channel.wire import result_from_json
 from rum.host.errors import GuestError
 from rum.host.exec import exit_status
-from rum.host.provisioning import cached_identities, is_applied
-from rum.host.status_text import agent_text
-from rum.host.wire import result_from_json
+from rum.host.runs.provisioning import cached_identities, is_applied
+from rum.host.show.status_text import agent_text
 from rum.protocol import Message, ProvisionScript, RemoteProtocolError, RunOn, parse_message
 from rum.protocol.messages import welcome
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from rum.host.connect import OK_LINE_MAX, _ask_for_port
+from rum.host.channel.connect import OK_LINE_MAX, _ask_for_port
 from rum.host.deadlines import Deadline, no_check
 from rum.host.errors import GuestError
 

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from rum.host.checked import BrokenProtocolError
+from rum.host.channel.checked import BrokenProtocolError
 from rum.host.errors import GuestError
 from rum.host.events import Event
-from rum.host.logs import FoundRun, header, in_short, replay
-from rum.host.records import RunCopies, read_frames
-from rum.host.render import PlainRenderer, Renderer, Verbosity
-from rum.host.render_json import JsonRenderer
-from rum.host.runview import RunView
-from rum.host.status_text import run_text
+from rum.host.runs.logs import FoundRun, header, in_short, replay
+from rum.host.runs.records import RunCopies, read_frames
+from rum.host.runs.runview import RunView
+from rum.host.show.render import PlainRenderer, Renderer, Verbosity
+from rum.host.show.render_json import JsonRenderer
+from rum.host.show.status_text import run_text
 from rum.protocol import (
     Conversation,
     Kind,

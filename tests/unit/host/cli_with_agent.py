@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rum.host.machine
-from rum.host import forwards, own_command
+import rum.host.vm.machine
+from rum.host import own_command
 from rum.host.__main__ import main
-from rum.host.config import Config
+from rum.host.channel.transport import Endpoint, UnixEndpoint
+from rum.host.config.load import Config
 from rum.host.console import read_console
 from rum.host.events import Emit, Phase
+from rum.host.guest.settings import GuestSettings, seeded_settings
 from rum.host.paths import VmPaths
-from rum.host.settings import GuestSettings, seeded_settings
+from rum.host.ports import forwards
 from rum.host.store import LastStart, VmLock
-from rum.host.transport import Endpoint, UnixEndpoint
 from rum.protocol import ProvisionScript
 
 
@@ -48,11 +49,11 @@ class LocalMachine:
     def lock(self) -> contextlib.AbstractContextManager[None]:
         return self.the_lock.hold(self.emit)
 
-    def start(self) -> rum.host.machine.Started:
+    def start(self) -> rum.host.vm.machine.Started:
         with self.lock(), forwards.prepared(self.config, self.paths, self.emit) as hand_over_ports:
             self.emit(Phase("image", "done", 83, "cached debian-12"))
             hand_over_ports(False)
-        return rum.host.machine.Started(created=False, booted=False, accelerator="tcg", transport="vhost-user")
+        return rum.host.vm.machine.Started(created=False, booted=False, accelerator="tcg", transport="vhost-user")
 
     def note_answer(self) -> None:
         pass
@@ -122,7 +123,7 @@ def peak_kib() -> int:
 
 
 if __name__ == "__main__":
-    rum.host.machine.Machine = LocalMachine  # type: ignore[assignment,misc]
+    rum.host.vm.machine.Machine = LocalMachine  # type: ignore[assignment,misc]
     own_command.PROGRAM = (sys.executable, __file__)
     exit_status = main()
     if peak_file := os.environ.get("RUM_TEST_PEAK"):

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rum.host.config import Config, load_config
+from rum.host.channel.transport import Endpoint, UnixEndpoint
+from rum.host.config.load import Config, load_config
 from rum.host.console import read_console
 from rum.host.events import Event, Notice, RunEvent
+from rum.host.guest.settings import GuestSettings, seeded_settings
 from rum.host.paths import VmPaths
-from rum.host.settings import GuestSettings, seeded_settings
 from rum.host.store import LastStart
-from rum.host.transport import Endpoint, UnixEndpoint
 from rum.protocol import LogEvent, ProvisionScript
 
 TIMEOUT_S = 20.0
@@ -124,7 +124,7 @@ class VsockProxy:
 
 @dataclass
 class LocalGuest:
-    """Everything that rum.host.guest.Guest promises, with knobs for the ways a VM can die."""
+    """Everything that rum.host.channel.guest.Guest promises, with knobs for the ways a VM can die."""
 
     config: Config
     paths: VmPaths

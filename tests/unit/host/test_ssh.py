@@ -11,11 +11,11 @@ import pytest
 from rum.host import ssh
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
-from rum.host.machine import Machine
+from rum.host.vm.machine import Machine
 from tests.unit.agent.tcp_servers import digest, echo, free_port, reset, serving
+from tests.unit.host.cli.test_commands import command, rum
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest
-from tests.unit.host.test_cli import command, rum
-from tests.unit.host.test_forwards import play
+from tests.unit.host.ports.test_forwards import play
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPVmz0Gg/4NWyAX7SlzlO0tsUkxhAd1xcTAzMTT1Bd9B"
 

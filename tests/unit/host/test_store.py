@@ -13,7 +13,7 @@ import pytest
 
 from rum.host.errors import HostError
 from rum.host.events import Event, Notice
-from rum.host.settings import GuestSettings, MountSetting
+from rum.host.guest.settings import GuestSettings, MountSetting
 from rum.host.store import BaseImage, LastStart, VmLock, VmState, load_state, save_state
 
 STATE = VmState(
@@ -37,7 +37,7 @@ TOLD = dataclasses.replace(
 HOLDER = """
 import sys
 from pathlib import Path
-from rum.host.settings import GuestSettings, MountSetting
+from rum.host.guest.settings import GuestSettings, MountSetting
 from rum.host.store import VmLock
 with VmLock(Path(sys.argv[1])).hold(print):
     print("held", flush=True)

@@ -10,12 +10,12 @@ from typing import cast
 
 import pytest
 
-from rum.host import drive_release
 from rum.host import up as story
-from rum.host.drives import drives_script
+from rum.host.channel.reach import StoppedError
 from rum.host.errors import HostError
-from rum.host.machine import Machine, Started
-from rum.host.reach import StoppedError
+from rum.host.guest import drive_release
+from rum.host.guest.drives import drives_script
+from rum.host.vm.machine import Machine, Started
 from rum.protocol import ProvisionScript
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest
 
@@ -80,7 +80,7 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalGues
     """A guest that has passed a drives script; that of a rum.toml without file systems only takes note."""
     with local_guest(tmp_path) as guest:
         empty = harmless(guest, EMPTY, "unmounted")
-        monkeypatch.setattr("rum.host.provisioning.drives_script", lambda *_: empty)
+        monkeypatch.setattr("rum.host.runs.provisioning.drives_script", lambda *_: empty)
         guest.the_drives_script = harmless(guest, empty, "mounted")
         assert up(guest, Seen(), (True, True)) == 0
         assert log_of(guest) == ["mounted"]

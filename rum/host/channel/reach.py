@@ -1,0 +1,177 @@
+"""Waiting for the agent of a VM that boots: attempts, what the wait shows, and why it ends early."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from rum.host.channel.client import AgentConnection, WrongKeyError, open_agent
+from rum.host.channel.connect import NotReadyError
+from rum.host.channel.guest import Guest
+from rum.host.console import PANIC, is_hopeless
+from rum.host.console_tail import ConsoleTail
+from rum.host.deadlines import Check, Deadline, no_check, pause
+from rum.host.errors import GuestError
+from rum.host.events import ConsoleLine, Emit, Notice
+
+RETRY_S = 0.25
+"""Between two attempts that fail at once."""
+
+SIGN_OF_LIFE_S = 15.0
+"""A wait says at least so often what it waits for."""
+
+WRONG_KEY_MAX = 3
+"""An agent that is just being restarted closes connections too, but not time and again right after the proof."""
+
+TAIL_LINES = 15
+BOOT_LINES = 10_000
+"""More than a boot prints."""
+
+LAST_WORDS = 3
+"""A panic ends with a line that names it again; after a reboot other lines follow."""
+
+
+KERNEL_CLOCK = re.compile(r"^\[ *\d+\.\d+\] ")
+LINE_SHOWN = 50
+"""Characters of the console's last line: with what is said about it, one line of a terminal."""
+
+SHORT_PATIENCE_S = 30.0
+"""For commands that expect the agent to be up already; an agent that crashed is started again after 2 s."""
+
+
+class StoppedError(GuestError):
+    """The VM does not run, or no longer."""
+
+
+class BootWatch:
+    """What a wait does every half a second: fail if the VM is dead, pass on the console, give a sign of life."""
+
+    def __init__(self, guest: Guest, emit: Emit, waiting_for: str, also: Check = no_check) -> None:
+        self._guest = guest
+        self._also = also
+        self._emit = emit
+        self._waiting_for = waiting_for
+        self._console = ConsoleTail(guest.paths.console_log)
+        self._last_line = ""
+        self._start = self._last_sign = time.monotonic()
+
+    def check(self) -> None:
+        """Raises GuestError where waiting on makes no sense."""
+        self._also()
+        self._pass_on_console()
+        require_alive(self._guest)
+        now = time.monotonic()
+        if now - self._last_sign >= SIGN_OF_LIFE_S:
+            self._last_sign = now
+            self._emit(Notice(self._sign_of_life(now - self._start)))
+            # Not at once: in later boots an agent is there that does not need cloud-init.
+            require_hope(self._guest)
+
+    def _sign_of_life(self, seconds: float) -> str:
+        shown = f"; the console says: {shortened(self._last_line)}" if self._last_line else ""
+        return f"still {self._waiting_for}, {seconds:.0f} s{shown}"
+
+    def _pass_on_console(self) -> None:
+        for line in self._console.new_lines():
+            self._last_line = line
+            self._emit(ConsoleLine(line))
+            if PANIC in line:
+                raise panicked(self._guest)
+
+    def check_past(self) -> None:
+        """Raises GuestError where the console's last words, from before this wait, are a panic's."""
+        if any(PANIC in line for line in self._guest.console_tail(LAST_WORDS)):
+            raise panicked(self._guest)
+
+
+def shortened(line: str) -> str:
+    """The line without the kernel's clock, cut to what fits beside a few words."""
+    return KERNEL_CLOCK.sub("", line)[:LINE_SHOWN]
+
+
+def panicked(guest: Guest) -> GuestError:
+    """The sentence for a guest that will never answer."""
+    return GuestError(
+        f"VM {guest.config.name} cannot boot: {guest.diagnose_boot()}",
+        hint="look at the console's end; `rum destroy` and another image, or more memory, may help",
+        tail=guest.console_tail(TAIL_LINES),
+    )
+
+
+def require_alive(guest: Guest) -> None:
+    """Raises StoppedError where the VM is dead, GuestError where the host's half of the channel is."""
+    if not guest.is_running():
+        raise StoppedError(
+            f"VM {guest.config.name} stopped while rum was waiting for it: {guest.diagnose_boot()}",
+            hint="run `rum up` to start it again",
+            tail=guest.console_tail(TAIL_LINES),
+        )
+    if not guest.transport_alive():
+        raise GuestError(
+            f"the vsock daemon of VM {guest.config.name} has died, so its agent cannot be reached",
+            hint="run `rum down` and `rum up`, which starts both again",
+        )
+
+
+def require_hope(guest: Guest) -> None:
+    """Raises GuestError where nothing will install an agent any more."""
+    if is_hopeless(guest.console_tail(BOOT_LINES)):
+        raise GuestError(
+            f"VM {guest.config.name} cannot be provisioned: {guest.diagnose_boot()}",
+            hint="`rum destroy` and `rum up` create it anew",
+            tail=guest.console_tail(TAIL_LINES),
+        )
+
+
+def boot_deadline(guest: Guest) -> Deadline:
+    """How long a boot may take: `advanced.boot_timeout_s` times the factor of the accelerator."""
+    return Deadline(guest.config.advanced.boot_timeout_s * guest.timeout_factor())
+
+
+def short_deadline(guest: Guest) -> Deadline:
+    """How long a command waits for an agent that should be up."""
+    return Deadline(SHORT_PATIENCE_S * guest.timeout_factor())
+
+
+def wait_for_agent(
+    guest: Guest, deadline: Deadline, emit: Emit, waiting_for: str = "booting", also: Check = no_check
+) -> AgentConnection:
+    """An authenticated connection to the agent.
+
+    Raises GuestError at the deadline, at once where the VM is dead, and where another key or VM answers; and whatever
+    `also` raises, which is called every half a second.
+    """
+    watch = BootWatch(guest, emit, waiting_for, also)
+    watch.check_past()
+    refused = 0
+    seen = "it was never asked"
+    while not deadline.expired:
+        watch.check()
+        try:
+            return open_agent(guest.endpoint(), guest.key(), guest.vm_id(), deadline, watch.check)
+        except NotReadyError as exc:
+            seen = str(exc)
+        except WrongKeyError as exc:
+            refused += 1
+            if refused >= WRONG_KEY_MAX:
+                raise wrong_key(guest, exc) from exc
+        pause(RETRY_S, deadline)
+    raise timed_out(guest, deadline, seen)
+
+
+def wrong_key(guest: Guest, cause: WrongKeyError) -> GuestError:
+    """The sentence for a guest that holds another key."""
+    return GuestError(
+        f"{cause} (VM {guest.config.name})",
+        hint="if the VM was restored or its state directory changed: `rum destroy` and `rum up` create it anew",
+    )
+
+
+def timed_out(guest: Guest, deadline: Deadline, seen: str) -> GuestError:
+    """The sentence for an agent that has not answered in time, with what the console shows."""
+    return GuestError(
+        f"the agent of VM {guest.config.name} did not answer within {deadline.seconds:.0f} s ({seen}): "
+        f"{guest.diagnose_boot()}",
+        hint="look at the console's end; `advanced.boot_timeout_s` in rum.toml sets how long a boot may take",
+        tail=guest.console_tail(TAIL_LINES),
+    )

@@ -1,0 +1,92 @@
+"""The options that every command takes, and what is done with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from rum.host.events import Emit
+from rum.host.outcome import Outcome
+from rum.host.show.render import Ending, PlainRenderer, QuietErrors, Renderer, Verbosity
+
+if TYPE_CHECKING:
+    from rum.host.config.load import Config
+    from rum.host.vm.machine import Machine
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+STREAMING = {"exec", "proxy", "ssh"}
+"""Commands whose standard output is not rum's own."""
+
+OUTPUTS = ("auto", "plain", "json")
+
+
+@dataclass
+class Options:
+    """The global options, wherever on the command line they stood."""
+
+    config: str | None = None
+    output: str = "auto"
+    verbosity: Verbosity = Verbosity.NORMAL
+    command: str = ""
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """What shows this command."""
+        if self.output == "json":
+            from rum.host.show.render_json import JsonRenderer
+
+            return JsonRenderer(sys.stdout, sys.stderr, self.verbosity)
+        if self.command in STREAMING:
+            return QuietErrors(sys.stderr, self.verbosity)
+        return PlainRenderer(sys.stdout, sys.stderr, self.verbosity)
+
+    def load(self) -> Config:
+        """The configuration. Raises ConfigError."""
+        from rum.host.config.file import find_config
+        from rum.host.config.load import load_config
+
+        return load_config(Path(self.config) if self.config else find_config())
+
+    def machine(self) -> Machine:
+        """The VM of the configuration. Raises ConfigError, HostError."""
+        from rum.host.vm.machine import Machine
+
+        return Machine(self.load(), self.renderer.emit)
+
+    def tell(self, story: Callable[[Machine, Emit], Outcome]) -> int:
+        """Have the story happen, show how it ended; the exit status. Raises RumError."""
+        outcome = story(self.machine(), self.renderer.emit)
+        self.renderer.end(Ending.of_outcome(self.command, outcome))
+        return outcome.exit
+
+
+def remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Keep a global option that was given, here or before the subcommand."""
+    options = context.find_root().obj
+    options.command = context.command_path.partition(" ")[2]
+    if value is None or value is False:
+        return
+    if parameter.name in ("verbose", "quiet"):
+        options.verbosity = Verbosity.VERBOSE if parameter.name == "verbose" else Verbosity.QUIET
+    else:
+        setattr(options, str(parameter.name), value)
+
+
+def global_options(command: _F) -> _F:
+    """The options that every command takes, as the group does."""
+    given: dict[str, Any] = {"callback": remember, "expose_value": False, "is_eager": True}
+    for option in (
+        click.option("-q", "--quiet", is_flag=True, help="Show only the outcome.", **given),
+        click.option("-v", "--verbose", is_flag=True, help="Show more, the guest's console included.", **given),
+        click.option("-o", "--output", type=click.Choice(OUTPUTS), help="How to show it (default: auto).", **given),
+        click.option("-c", "--config", metavar="PATH", help="The rum.toml (default: here or in a parent).", **given),
+    ):
+        command = option(command)
+    return command

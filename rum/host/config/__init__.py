@@ -1,0 +1,1 @@
+"""rum.toml: read, checked as a whole, described for editors and people."""

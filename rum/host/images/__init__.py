@@ -1,0 +1,1 @@
+"""Base images: named, downloaded, verified, kept, removed."""

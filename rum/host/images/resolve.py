@@ -1,0 +1,183 @@
+"""Base images: from a name, a path or a URL to a checked local file that an overlay can stand on."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rum.host.config.model import ImageConfig
+from rum.host.errors import HostError
+from rum.host.events import Emit, Notice
+from rum.host.images.cache import SUFFIXES, Source, cached_download, is_verified, newest_cached
+from rum.host.images.catalogue import CATALOGUE, catalogue_image
+from rum.host.images.checksums import Checksum, file_digest, find_checksum
+from rum.host.images.download import fetch_text
+from rum.host.images.http_get import DownloadError, NotPublishedError
+from rum.host.qemu_img import check_qcow2, create_qcow2, image_info
+from rum.host.sizes import show_size
+from rum.host.store import BaseImage
+from rum.host.vm.architecture import host_architecture
+
+MIRROR_VARIABLE = "RUM_IMAGE_MIRROR"
+CHECKSUM_LISTS = ("SHA512SUMS", "SHA256SUMS")
+"""What a mirror may have; the list that the publisher has is looked for as well."""
+
+
+def is_url(base: str) -> bool:
+    """Whether `image.base` is a URL."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", base) is not None
+
+
+def is_bare_name(base: str) -> bool:
+    """Whether `image.base` can only be a catalogue's name."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", base) is not None and not base.endswith(SUFFIXES)
+
+
+def resolve_image(image: ImageConfig, directory: Path, emit: Emit) -> BaseImage:
+    """The base image as a checked local file; a relative path starts at `directory`. Raises HostError."""
+    wanted = configured_checksum(image)
+    if is_url(image.base):
+        path = cached_download(Source(image.base, wanted), emit)
+    elif image.base in CATALOGUE and not (directory / image.base).exists():
+        path = named_image(image.base, wanted, emit)
+    else:
+        path = local_file((directory / Path(image.base).expanduser()).resolve(), wanted)
+    return inspect_image(image.base, path)
+
+
+def configured_checksum(image: ImageConfig) -> Checksum | None:
+    """The checksum of `[image]`, the stronger where both are given."""
+    if image.sha512:
+        return Checksum("sha512", image.sha512)
+    return Checksum("sha256", image.sha256) if image.sha256 else None
+
+
+def named_image(name: str, wanted: Checksum | None, emit: Emit) -> Path:
+    """The file of a catalogue's image, from its publisher or the mirror. Raises HostError."""
+    image = catalogue_image(name, host_architecture())
+    mirror = os.environ.get(MIRROR_VARIABLE, "")
+    if not mirror:
+        return Published(name, image.file, image.directories, (image.checksums,)).fetch(wanted, emit)
+    lists = tuple(dict.fromkeys((*CHECKSUM_LISTS, image.checksums)))
+    if is_url(mirror):
+        return Published(name, image.file, (mirror.rstrip("/"),), lists).fetch(wanted, emit)
+    directory = Path(mirror).expanduser().absolute()
+    return local_file(directory / image.file, wanted or checksum_beside(directory, image.file, lists))
+
+
+@dataclass(frozen=True)
+class Published:
+    """An image as its publisher, or a mirror, has it: in one of the directories, beside one of the checksum lists."""
+
+    name: str
+    file: str
+    directories: tuple[str, ...]
+    lists: tuple[str, ...]
+
+    def fetch(self, wanted: Checksum | None, emit: Emit) -> Path:
+        """The image's file; without a network, the newest that was downloaded before. Raises HostError."""
+        try:
+            return self._download(wanted, emit)
+        except DownloadError as exc:
+            cached = [path for directory in self.directories if (path := newest_cached(f"{directory}/{self.file}"))]
+            if wanted or not cached:
+                raise
+            emit(Notice(f"{exc}; using {cached[0]}, which was downloaded before", warning=True))
+            return cached[0]
+
+    def _download(self, wanted: Checksum | None, emit: Emit) -> Path:
+        missing: NotPublishedError | None = None
+        for directory, name in itertools.product(self.directories, self.lists):
+            try:
+                checksum = wanted or self._listed(f"{directory}/{name}", emit)
+                return cached_download(Source(f"{directory}/{self.file}", checksum, self.name), emit)
+            except NotPublishedError as exc:
+                missing = missing or exc
+        raise missing or AssertionError
+
+    def _listed(self, url: str, emit: Emit) -> Checksum:
+        return find_checksum(fetch_text(url, emit), self.file, url)
+
+
+def checksum_beside(directory: Path, file: str, lists: Sequence[str] = CHECKSUM_LISTS) -> Checksum:
+    """What the directory's own checksum list says of a file. Raises HostError."""
+    for name in lists:
+        try:
+            text = (directory / name).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            raise HostError(f"{directory / name} cannot be read: {exc.strerror}") from exc
+        return find_checksum(text, file, str(directory / name))
+    raise HostError(
+        f"{directory} has neither {' nor '.join(lists)}, so its images cannot be verified",
+        hint=f"make one: cd {directory} && sha512sum *.qcow2 > SHA512SUMS",
+    )
+
+
+def local_file(path: Path, wanted: Checksum | None) -> Path:
+    """A file that is used where it is, verified where a checksum is known. Raises HostError."""
+    if not path.is_file():
+        raise HostError(f"there is no image file {path}", hint="check image.base in rum.toml")
+    if wanted:
+        try:
+            found = file_digest(path, wanted.algorithm)
+        except OSError as exc:
+            raise HostError(f"{path} cannot be read: {exc.strerror}") from exc
+        if found != wanted.digest:
+            raise HostError(f"{path} has the {wanted.algorithm} {found}, not {wanted.digest}")
+    return path
+
+
+def inspect_image(reference: str, path: Path) -> BaseImage:
+    """Check that a file is a whole disk image of its own. Raises HostError."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(1024)
+    except OSError as exc:
+        raise HostError(f"{path} cannot be read: {exc.strerror}") from exc
+    info = image_info(path)
+    if info.format == "qcow2":
+        if info.backing_file:
+            text = f"{path} is not a whole image: it stands on {info.backing_file}"
+            raise HostError(text, hint=f"flatten it: qemu-img convert -O qcow2 {path} flat.qcow2")
+        check_qcow2(path, info.cluster_size)
+    elif info.format != "raw":
+        text = f"{path} is a {info.format} image, rum takes qcow2 and raw"
+        raise HostError(text, hint=f"convert it: qemu-img convert -O qcow2 {path} image.qcow2")
+    elif start[510:512] != b"\x55\xaa" and start[512:520] != b"EFI PART":
+        raise HostError(f"{path} is not a disk image: it has no boot sector and no partition table")
+    status = path.stat()
+    return BaseImage(reference, str(path), info.format, status.st_size, status.st_mtime_ns, info.virtual_size)
+
+
+def require_unchanged(base: BaseImage) -> None:
+    """Raise HostError unless the base image is the file that the overlay was made on."""
+    again = "restore it, or start over with 'rum destroy' and 'rum up'"
+    if is_verified(Path(base.path)):
+        with_checksum = " --sha256 or --sha512 HEX" if is_url(base.reference) else ""
+        pull = f"rum image pull {base.reference}{with_checksum}"
+        again = f"get it again, if it is still published: {pull}; or start over with 'rum destroy' and 'rum up'"
+    try:
+        status = os.stat(base.path)
+    except OSError as exc:
+        text = f"the base image {base.path}, which this VM's disk stands on, is gone: {exc.strerror}"
+        raise HostError(text, hint=again) from exc
+    same_time = status.st_mtime_ns == base.mtime_ns or is_verified(Path(base.path))
+    if status.st_size != base.file_size or not same_time:
+        text = f"the base image {base.path} has changed since this VM's disk was made on it"
+        raise HostError(text, hint=again)
+
+
+def create_overlay(base: BaseImage, overlay: Path, disk_size: int) -> None:
+    """Make the root disk: as large as rum.toml says in bytes, never smaller than its base. Raises HostError."""
+    create_qcow2(overlay, max(base.virtual_size, disk_size), backing=(Path(base.path), base.format))
+
+
+def describe_image(base: BaseImage) -> str:
+    """One line about an image."""
+    return f"{base.reference} ({base.format}, {show_size(base.virtual_size)})"

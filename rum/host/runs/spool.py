@@ -1,0 +1,67 @@
+"""A run's frames in a file without a name, for commands that need the end of a record before they show its start."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from rum.host.runs.records import RunCopies, decode_frames
+from rum.protocol import Frame
+
+
+class Spool:
+    """Stands in for the host's copies: takes one run, and hands it on to them once it is complete.
+
+    A context manager; without copies to hand it on to the run is forgotten at the end of the block.
+    """
+
+    def __init__(self, copies: RunCopies | None = None) -> None:
+        self._copies = copies
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end of the block
+        self._run_id = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def has(self, _run_id: str) -> bool:
+        """It never has: the run is read because it is not among the copies."""
+        return False
+
+    def open_copy(self, run_id: str) -> Spool:
+        """Begin to take the run."""
+        self._run_id = run_id
+        return self
+
+    def append(self, frame: bytes) -> None:
+        """Take the next frame. Raises OSError."""
+        self._file.write(frame)
+
+    def complete(self) -> None:
+        """The result is in: store the record among the copies. Raises OSError, where another rum stores it, too."""
+        if self._copies is None:
+            return
+        copy = self._copies.open_copy(self._run_id)
+        self._file.seek(0)
+        while data := self._file.read(256 * 1024):
+            copy.append(data)
+        copy.complete()
+
+    def prune(self) -> None:
+        """Keep the last ten copies. Raises OSError."""
+        if self._copies is not None:
+            self._copies.prune()
+
+    def close(self) -> None:
+        """Nothing more is taken; what was taken can still be read until the block ends."""
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames taken so far."""
+        self._file.seek(0)
+        return decode_frames(self._file)

@@ -1,0 +1,1 @@
+"""What commands show: text for people, JSON lines for programs."""

@@ -1,0 +1,91 @@
+"""`-o json`: one JSON object per line on standard output, nothing else; errors are told on standard error as well."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from rum.host.channel.checked import RUN_EVENTS
+from rum.host.channel.wire import output_to_json
+from rum.host.events import ConsoleLine, Event, Notice, Phase, RunEvent
+from rum.host.show.render import Ending, PlainRenderer, Verbosity
+from rum.protocol import LogEvent
+
+
+class JsonRenderer:
+    """Run events as the agent sent them, output as text, phases and notices, and last `done`."""
+
+    def __init__(self, out: TextIO, err: TextIO, verbosity: Verbosity) -> None:
+        self._out = out
+        self._errors = PlainRenderer(err, err, Verbosity.QUIET)
+        self._verbosity = verbosity
+        self._decoders: dict[tuple[str, str], codecs.IncrementalDecoder] = {}
+        self._last: dict[tuple[str, str], LogEvent] = {}
+
+    def emit(self, event: Event) -> None:
+        """Print what goes on; with -q nothing."""
+        if self._verbosity is Verbosity.QUIET:
+            return
+        if isinstance(event, LogEvent):
+            self._output(event)
+            return
+        if isinstance(event, RunEvent):
+            # What the protocol does not know could be anything, a `done` for instance.
+            if event.message.get("type") not in RUN_EVENTS:
+                return
+            self._finish_output()
+        if self._verbosity is Verbosity.VERBOSE or not isinstance(event, ConsoleLine):
+            self._print(event_fields(event))
+
+    def show(self, fields: Mapping[str, object], _lines: Sequence[str]) -> None:
+        """Print the object."""
+        self._print(fields)
+
+    def end(self, ending: Ending) -> None:
+        """Print `done`, and an error also for people."""
+        self._finish_output()
+        done: dict[str, object] = {"type": "done", "command": ending.command}
+        done.update(ok=ending.exit == 0, exit=ending.exit)
+        if ending.code:
+            message = "\n".join((ending.text, *ending.problems))
+            error: dict[str, object] = {"code": ending.code, "message": message, "hint": ending.hint}
+            done["error"] = {**error, "problems": list(ending.problems)} if ending.problems else error
+        self._print(done)
+        if ending.code:
+            self._errors.end(ending)
+
+    def _output(self, event: LogEvent, *, final: bool = False) -> None:
+        key = (event.script, event.stream)
+        decoder = self._decoders.get(key)
+        if decoder is None:
+            decoder = self._decoders[key] = codecs.getincrementaldecoder("utf-8")("replace")
+        self._last[key] = event
+        text = decoder.decode(event.data, final)
+        if text:
+            self._print(output_to_json(event, text))
+
+    def _finish_output(self) -> None:
+        """Print what is left of a character that was never completed."""
+        for event in list(self._last.values()):
+            self._output(LogEvent(event.script, event.stream, event.timestamp_us, b""), final=True)
+        self._decoders.clear()
+        self._last.clear()
+
+    def _print(self, fields: Mapping[str, object]) -> None:
+        self._out.write(json.dumps(fields) + "\n")
+        self._out.flush()
+
+
+def event_fields(event: Phase | Notice | ConsoleLine | RunEvent) -> Mapping[str, object]:
+    """The JSON object of an event."""
+    if isinstance(event, RunEvent):
+        return {**event.message, "replayed": True} if event.replayed else event.message
+    if isinstance(event, Notice):
+        return {"type": "notice", "text": event.text, "warning": event.warning}
+    if isinstance(event, ConsoleLine):
+        return {"type": "console", "text": event.text}
+    phase: dict[str, object] = {"type": "phase", "name": event.name, "status": event.status}
+    phase["duration_ms"] = event.duration_ms
+    return {**phase, "detail": event.detail} if event.detail else phase

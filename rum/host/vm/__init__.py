@@ -1,0 +1,1 @@
+"""The virtual machine: its files, its domain, its helper processes."""

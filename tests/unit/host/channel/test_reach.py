@@ -1,0 +1,104 @@
+"""Waiting for an agent: how long, what is shown, and what ends it early."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from rum.host.channel import reach
+from rum.host.channel.reach import wait_for_agent
+from rum.host.deadlines import Deadline
+from rum.host.errors import GuestError
+from rum.host.events import ConsoleLine
+from tests.unit.host.local_guest import LocalGuest, Seen, local_guest
+
+
+def test_an_agent_that_comes_up_late_is_reached(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        starter = threading.Timer(0.3, guest.start)
+        starter.start()
+        with wait_for_agent(guest, Deadline(20), Seen()) as connection:
+            assert connection.welcome["vm_id"] == guest.vm_id()
+        starter.join()
+
+
+def test_the_deadline_ends_it_with_the_consoles_tail_and_a_diagnosis(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        sentence = r"did not answer within 0 s \(nobody answers.*\): the console shows nothing unusual"
+        short = Deadline(0.4)
+        with pytest.raises(GuestError, match=sentence) as caught:
+            wait_for_agent(guest, short, Seen())
+    assert caught.value.tail == ("Linux version", "login:")
+    assert "boot_timeout_s" in str(caught.value.hint)
+
+
+def test_a_dead_vm_or_daemon_ends_it_at_once(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        guest.daemon_alive = False
+        with pytest.raises(GuestError, match="daemon of VM demo has died"):
+            wait_for_agent(guest, Deadline(60), Seen())
+        guest.running = False
+        with pytest.raises(GuestError, match="VM demo stopped while rum was waiting") as caught:
+            wait_for_agent(guest, Deadline(60), Seen())
+    assert caught.value.tail == ("Linux version", "login:")
+
+
+def test_another_key_is_no_endless_not_ready(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        guest.the_key = os.urandom(32)
+        with pytest.raises(GuestError, match="does not accept this VM's key") as caught:
+            wait_for_agent(guest, Deadline(60), Seen())
+    assert "rum destroy" in str(caught.value.hint)
+
+
+def test_the_wait_shows_the_console_and_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "SIGN_OF_LIFE_S", 0.1)
+    with local_guest(tmp_path, started=False) as guest:
+        seen = Seen()
+
+        def boot() -> None:
+            with guest.paths.console_log.open("ab") as console:
+                console.write(b"\x1b[1mStarting\x1b[0m it\r\npart")
+
+        booting = threading.Timer(0.1, boot)
+        booting.start()
+        with pytest.raises(GuestError):
+            wait_for_agent(guest, Deadline(1.2), seen)
+        booting.join()
+    assert [event.text for event in seen if isinstance(event, ConsoleLine)] == ["Starting it"]
+    assert any(text.startswith("still booting, ") and text.endswith("Starting it") for text in seen.notices())
+
+
+def test_a_guest_that_nothing_can_be_installed_in_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "SIGN_OF_LIFE_S", 0.1)
+    with local_guest(tmp_path, started=False) as guest:
+        gave_up = (
+            "cloud-init[2]: failed run of stage init-local\ncloud-init[3]: Cloud-init v. 22.4.2 finished at 12:01\n"
+        )
+        guest.paths.console_log.write_text(gave_up)
+        with pytest.raises(GuestError, match="VM demo cannot be provisioned") as caught:
+            wait_for_agent(guest, Deadline(60), Seen())
+        assert "rum destroy" in str(caught.value.hint)
+        guest.start()
+        with wait_for_agent(guest, Deadline(20), Seen()) as connection:
+            assert connection.welcome["vm_id"] == guest.vm_id(), "an agent that is there needs no cloud-init"
+
+
+def write_panic(guest: LocalGuest) -> None:
+    with guest.paths.console_log.open("ab") as console:
+        console.write(b"[ 5.1] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n[ 5.2] Call Trace:\r\n")
+        console.write(b"[ 5.9] ---[ end Kernel panic - not syncing: VFS: Unable to mount root fs ]---\r\n")
+
+
+def test_a_kernel_panic_ends_it_at_once(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        panic = threading.Timer(0.1, write_panic, [guest])
+        panic.start()
+        with pytest.raises(GuestError, match="VM demo cannot boot"):
+            wait_for_agent(guest, Deadline(60), Seen())
+        panic.join()
+        with pytest.raises(GuestError, match="VM demo cannot boot"):
+            wait_for_agent(guest, Deadline(60), Seen())

@@ -1,0 +1,320 @@
+"""The command line as a process: streams, exit statuses, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from tests.unit.host.local_guest import CHECKOUT, LocalGuest, local_guest, script_toml, wait_until
+
+
+def command(guest: LocalGuest | None, *arguments: str) -> dict[str, Any]:
+    """The arguments for subprocess that run rum, with the guest as its VM."""
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "LIBVIRT_DEFAULT_URI": "test:///default"}
+    if guest is None:
+        return {"args": [sys.executable, "-m", "rum.host", *arguments], "env": environment}
+    environment["RUM_TEST_GUEST"] = guest.described()
+    program = str(Path(__file__).parents[1] / "cli_with_agent.py")
+    return {"args": [sys.executable, program, *arguments], "env": environment, "cwd": guest.config.path.parent}
+
+
+def rum(
+    guest: LocalGuest | None, *arguments: str, given: bytes = b"", cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    settings = command(guest, *arguments)
+    if cwd is not None:
+        settings["cwd"] = cwd
+    return subprocess.run(**settings, input=given, capture_output=True, timeout=60, check=False)
+
+
+def read_up_to(stream: IO[bytes], line: bytes) -> None:
+    """Read until this line has come; an end without it is the test's failure."""
+    assert line in iter(stream.readline, b""), f"{line!r} never came"
+
+
+def json_lines(output: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def without_times(output: bytes) -> str:
+    return re.sub(r"\(\d+\.\d s\)|after \d+\.\d s", "(T)", output.decode())
+
+
+def test_up_prints_phases_output_and_the_outcome(tmp_path: Path) -> None:
+    toml = script_toml("one", "echo out; echo err >&2") + script_toml("two", "echo late", order=60, run_on="boot")
+    with local_guest(tmp_path, toml) as guest:
+        done = rum(guest, "up")
+    lines = without_times(done.stdout).splitlines()
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert lines[0] == "image    cached debian-12 (T)"
+    assert "[1/2] one (system, order 50)" in lines
+    assert "one | out" in lines
+    assert "one ! err" in lines
+    assert "[2/2] two ok (T)" in lines
+    assert lines[-1] == "VM demo is up: 2 scripts passed (T)"
+
+
+def test_a_failed_script_ends_stderr_with_which_how_output_and_advice(tmp_path: Path) -> None:
+    with local_guest(tmp_path, script_toml("bad", "echo the reason >&2; exit 7")) as guest:
+        done = rum(guest, "-o", "plain", "up")
+    assert done.returncode == 1
+    assert without_times(done.stderr).splitlines() == [
+        "rum: script 'bad' failed with exit code 7 (T)",
+        "  | the reason",
+        "rum: fix it and run `rum up` again; the VM is still running",
+    ]
+    assert b"bad ! the reason\n" in done.stdout
+
+
+def test_json_is_lines_and_nothing_else(tmp_path: Path) -> None:
+    with local_guest(tmp_path, script_toml("bad", "printf 'gr\\303'; sleep 0.1; printf '\\274n\\n'; exit 7")) as guest:
+        done = rum(guest, "up", "-o", "json")
+    lines = json_lines(done.stdout)
+    assert done.returncode == 1
+    assert "".join(line["text"] for line in lines if line["type"] == "output") == "gr\u00fcn\n"
+    assert {
+        "type": "phase",
+        "name": "image",
+        "status": "done",
+        "duration_ms": 83,
+        "detail": "cached debian-12",
+    } in lines
+    [started] = [line for line in lines if line["type"] == "script_started"]
+    assert (started["name"], started["index"], started["total"]) == ("bad", 1, 1)
+    last = lines[-1]
+    assert (last["type"], last["command"], last["ok"], last["exit"]) == ("done", "up", False, 1)
+    assert last["error"]["code"] == "script-failed"
+    assert last["error"]["message"].startswith("script 'bad' failed with exit code 7")
+    assert "rum up" in last["error"]["hint"]
+
+
+def test_quiet_prints_the_outcome_only(tmp_path: Path) -> None:
+    with local_guest(tmp_path, script_toml("one", "echo out")) as guest:
+        done = rum(guest, "-q", "up")
+        assert without_times(done.stdout) == "VM demo is up: 1 script passed (T)\n"
+        assert json_lines(rum(guest, "-q", "-o", "json", "up").stdout) == [
+            {"type": "done", "command": "up", "ok": True, "exit": 0}
+        ]
+
+
+def test_a_killed_up_is_taken_up_by_the_next_one_with_every_byte(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    text = f"echo before; while ! [ -e {gate} ]; do sleep 0.05; done; echo after; exit 3"
+    with local_guest(tmp_path, script_toml("late", text)) as guest:
+        with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE) as first:
+            assert first.stdout
+            read_up_to(first.stdout, b"late | before\n")
+            first.kill()
+        gate.touch()
+        [run] = (guest.root / "var/lib/rum/runs").iterdir()
+        wait_until(lambda: b'"result"' in (run / "record").read_bytes(), "the end of the run")
+        done = rum(guest, "up")
+        assert done.returncode == 1
+        assert done.stdout.count(b"late | before\n") == done.stdout.count(b"late | after\n") == 1
+        assert b"script 'late' failed with exit code 3" in done.stderr
+        assert len(list((guest.root / "var/lib/rum/runs").iterdir())) == 1
+
+
+def test_ctrl_c_during_provisioning_cancels_and_exits_130(tmp_path: Path) -> None:
+    with local_guest(tmp_path, script_toml("long", "echo begun; sleep 60")) as guest:
+        with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout
+            read_up_to(process.stdout, b"long | begun\n")
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert b"cancelling" in err
+        assert b"was cancelled" in err
+
+
+def test_sigterm_leaves_and_the_run_goes_on(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with local_guest(tmp_path, script_toml("long", f"echo begun; while ! [ -e {gate} ]; do sleep 0.05; done")) as guest:
+        with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            read_up_to(process.stdout, b"long | begun\n")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 143
+        gate.touch()
+        assert rum(guest, "up").returncode == 0
+
+
+def test_nobody_reading_ends_it_quietly(tmp_path: Path) -> None:
+    with local_guest(tmp_path, script_toml("long", "seq 1 200000")) as guest:
+        with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stderr
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137), ("kill -TERM $$", 143)]
+)
+def test_exec_ends_with_the_commands_own_status(tmp_path: Path, script: str, status: int) -> None:
+    with local_guest(tmp_path) as guest:
+        assert rum(guest, "exec", "--", "sh", "-c", script).returncode == status
+
+
+def test_exec_passes_argv_and_bytes_as_they_are(tmp_path: Path) -> None:
+    given = bytes(range(256)) * 5000
+    with local_guest(tmp_path) as guest:
+        done = rum(guest, "exec", "cat", given=given)
+        assert (done.returncode, done.stdout, done.stderr) == (0, given, b"")
+        done = rum(guest, "exec", "--", "printf", "%s|", "a b", "", "-v", "*", "$HOME")
+        assert done.stdout == b"a b||-v|*|$HOME|"
+        done = rum(guest, "exec", "--", "sh", "-c", "cat >&2; echo out", given=b"\xff\x00")
+        assert (done.stdout, done.stderr) == (b"out\n", b"\xff\x00")
+
+
+def test_exec_sets_directory_and_environment_and_minds_the_time(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        done = rum(guest, "exec", "--cwd", "/usr", "--env", "A=b=c", "--", "sh", "-c", 'echo "$PWD $A"')
+        assert done.stdout == b"/usr b=c\n"
+        assert rum(guest, "exec", "--timeout", "0.3", "--", "sleep", "60").returncode == 124
+
+
+def test_exec_says_125_when_rum_itself_fails_and_2_for_usage(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        guest.running = False
+        done = rum(guest, "exec", "true")
+        assert done.returncode == 125
+        assert done.stderr == b"rum: VM demo is stopped\nrum: run `rum up` first\n"
+        assert rum(guest, "exec").returncode == 2
+        assert rum(guest, "exec", "--env", "novalue", "true").returncode == 2
+
+
+def test_exec_with_a_terminal_has_one(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        ours, theirs = pty.openpty()
+        done = subprocess.run(
+            **command(guest, "exec", "-t", "--", "sh", "-c", "test -t 0 && stty size"),
+            stdin=theirs,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        os.close(ours)
+        os.close(theirs)
+        assert (done.returncode, done.stdout) == (0, b"24 80\r\n")
+
+
+def test_logs_show_the_latest_run_under_a_header(tmp_path: Path) -> None:
+    toml = script_toml("one", "echo first") + script_toml("two", "echo second; exit 4", order=60)
+    with local_guest(tmp_path, toml) as guest:
+        rum(guest, "up")
+        lines = without_times(rum(guest, "logs").stdout).splitlines()
+        assert re.fullmatch(
+            r"run \S+ \(trigger host, boot \w{8}, first boot\): one, two: 'two' failed with exit code 4", lines[0]
+        )
+        assert {"one | first", "two | second"} <= set(lines)
+        only = rum(guest, "logs", "--script", "two").stdout
+        assert b"second" in only
+        assert b"first\n" not in only
+        run_id = lines[0].split()[1]
+        guest.running = False
+        assert without_times(rum(guest, "logs", "--run", run_id).stdout).splitlines() == lines
+        assert without_times(rum(guest, "logs").stdout).splitlines() == lines
+        assert rum(guest, "logs", "--run", "nosuch").returncode == 2
+        assert rum(guest, "logs", "--script", "nosuch").returncode == 2
+
+
+def test_logs_follow_a_run_to_its_end(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with local_guest(
+        tmp_path, script_toml("one", f"echo a; while ! [ -e {gate} ]; do sleep 0.05; done; echo b")
+    ) as guest:
+        with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE) as up:
+            assert up.stdout
+            read_up_to(up.stdout, b"one | a\n")
+            assert b"one | a\n" in rum(guest, "logs").stdout
+            with subprocess.Popen(**command(guest, "logs", "--follow"), stdout=subprocess.PIPE) as logs:
+                assert logs.stdout
+                assert b": one: going on\n" in logs.stdout.readline()
+                read_up_to(logs.stdout, b"one | a\n")
+                gate.touch()
+                assert b"one | b\n" in logs.stdout.read()
+            up.communicate()
+        assert (logs.returncode, up.returncode) == (0, 0)
+
+
+def test_status_tells_state_agent_and_last_run(tmp_path: Path) -> None:
+    with local_guest(tmp_path, script_toml("one", "exit 9")) as guest:
+        before = json.loads(rum(guest, "status", "-o", "json").stdout)
+        assert set(before) == {
+            *("name", "id", "state", "provisioned", "accelerator", "transport", "agent", "ports", "last_run")
+        }
+        assert (before["state"], before["provisioned"], before["last_run"], before["ports"]) == (
+            "running",
+            False,
+            None,
+            [],
+        )
+        assert before["agent"]["vm_id"] == guest.the_vm_id
+        rum(guest, "up")
+        after = json.loads(rum(guest, "status", "-o", "json").stdout)
+        assert (after["last_run"]["success"], after["last_run"]["failed_script"]) == (False, "one")
+        assert "'one' failed with exit code 9" in rum(guest, "status").stdout.decode()
+
+
+def test_status_of_an_unseen_run_leaves_it_unseen(tmp_path: Path) -> None:
+    fine = tmp_path / "fine"
+    fine.touch()
+    with local_guest(tmp_path, script_toml("each", f"echo here; test -e {fine}", run_on="boot")) as guest:
+        assert rum(guest, "up").returncode == 0
+        guest.stop()
+        guest.new_boot()
+        fine.unlink()
+        guest.start()
+        wait_until(
+            lambda: json.loads(rum(guest, "status", "-o", "json").stdout)["last_run"]["success"] is False, "the run"
+        )
+        assert b"each | here\n" in rum(guest, "up").stdout
+
+
+def test_version_and_help_need_no_configuration(tmp_path: Path) -> None:
+    done = rum(None, "version", cwd=tmp_path)
+    assert re.fullmatch(rb"rum \S+ \(protocol 1, Python 3\.\d+\.\d+\)\n", done.stdout)
+    assert set(json.loads(rum(None, "version", "-o", "json", cwd=tmp_path).stdout)) == {"version", "protocol", "python"}
+    assert rum(None, "--help", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nosuch"], ["up", "--nosuch"], ["up", "extra"], ["-o", "xml", "up"], ["status"], ["destroy"]]
+)
+def test_what_makes_no_sense_exits_2_with_a_sentence(tmp_path: Path, arguments: Sequence[str]) -> None:
+    done = rum(None, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"rum: ")
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_wrong_configuration_lists_every_problem(tmp_path: Path) -> None:
+    (tmp_path / "rum.toml").write_text('[image]\nbass = "x"\n[resources]\ncpus = "two"\n')
+    done = rum(None, "up", "-o", "json", cwd=tmp_path)
+    assert done.returncode == 2
+    [line] = json_lines(done.stdout)
+    assert (line["type"], line["exit"], line["error"]["code"]) == ("done", 2, "config")
+    assert {"bass", "cpus"} <= set(re.findall(r"\w+", done.stderr.decode()))
+
+
+def test_destroy_asks_only_on_a_terminal(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        done = rum(guest, "destroy")
+        assert done.returncode == 2
+        assert b"-y" in done.stderr
+        done = rum(guest, "destroy", "-y")
+        assert (done.returncode, done.stdout) == (0, b"VM demo is destroyed\n")
