@@ -234,7 +234,7 @@ class Advanced(Table):
     firmware: Literal["bios", "efi"] | None = None
     """What the guest is started by; without it `bios`, on aarch64 `efi`."""
     autologin: bool = False
-    """Whether root is logged in on the serial console."""
+    """Whether the user is logged in on the serial console."""
     boot_timeout_s: Annotated[int, Field(ge=1, le=86400)] = 300
     """Seconds that the guest may take until its agent answers; five times that without KVM."""
 
