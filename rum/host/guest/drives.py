@@ -87,7 +87,7 @@ def arguments(filesystem: Filesystem) -> list[str]:
 
 def read_part(name: str) -> str:
     """A part of the script as it lies beside this module."""
-    return resources.files("rum.host").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("rum.host.guest").joinpath(name).read_text(encoding="utf-8")
 
 
 def fstab_field(text: str) -> str:
