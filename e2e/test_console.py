@@ -1,7 +1,8 @@
-"""The serial console, as a person would use it: a login prompt, or a shell by autologin when that is switched on."""
+"""The serial console, as a person would use it: a shell by autologin, or a login prompt, as `rum init` has it."""
 
 from __future__ import annotations
 
+import json
 import socket
 from contextlib import closing
 
@@ -33,9 +34,16 @@ def test_autologin_reaches_a_shell(make_project: MakeProject) -> None:
     assert "After=" not in dropin
 
 
-def test_without_it_there_is_a_login_prompt(make_project: MakeProject) -> None:
+def test_what_init_writes_boots_to_a_login_prompt(make_project: MakeProject) -> None:
     project = make_project("login")
-    project.configure("")
+    file = project.directory / "rum.toml"
+    assert project.rum("init").exit == 0
+    template = file.read_text()
+    assert 'base = "debian-12"' in template
+    written = template.replace('"debian-12"', json.dumps(project.image)).replace("2048", "768")
+    file.write_text(written)
+    assert "is valid" in project.rum("config", "check").stdout
+    assert (project.rum("init").exit, file.read_text()) == (2, written)
     project.up()
     project.wait_for_console("login: ", within_s=120)
     with closing(open_console(project)) as console:
