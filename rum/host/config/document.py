@@ -1,7 +1,7 @@
 """rum.toml as it is written: every key with its type, its default and what it means.
 
 The one definition that checks files, makes the JSON Schema, and fills the tables of docs/config.md. What several keys
-have to do with each other is in `config_rules`; what the rest of rum sees is in `config_model`.
+have to do with each other is in the modules beside this one; what the rest of rum sees is in `model`.
 """
 
 from __future__ import annotations

@@ -26,8 +26,7 @@ class Draft:
     """The values of a file and the problems found in them.
 
     `document` is the whole file if every value by itself is what it may be. Rules about several values look at those
-    that are well-formed, the places of the others are in
-    `malformed`: all problems are to be told at once.
+    that are well-formed, the places of the others are in `malformed`: all problems are to be told at once.
     """
 
     def __init__(self, text: str, values: Mapping[str, object]) -> None:

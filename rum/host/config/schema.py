@@ -1,4 +1,4 @@
-"""The JSON Schema of rum.toml, made from `config_document`: for editors, for messages, and for docs/config.md."""
+"""The JSON Schema of rum.toml, made from `document`: for editors, for messages, and for docs/config.md."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def json_schema() -> Schema:
 
 
 def schema_at(place: Place) -> Schema:
-    """The schema of what stands at a place that `config_document` knows."""
+    """The schema of what stands at a place that `document` knows."""
     found = json_schema()
     for key in place:
         found = inner(resolved(found), key)
