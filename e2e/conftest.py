@@ -22,10 +22,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("rum")
     group.addoption("--image", default="debian-12", metavar="NAME|PATH|URL", help="what the tests boot")
     group.addoption("--official", action="store_true", help="download the image even where it could be built")
-    group.addoption("--rounds", type=int, default=3, metavar="N", help="how often the power is lost")
+    group.addoption("--rounds", type=int, default=2, metavar="N", help="how often the power is lost")
     group.addoption("--seed", type=int, metavar="N", help="repeats the moments of an earlier run, which printed it")
     group.addoption("--stream-mb", type=int, default=20, metavar="N", help="what goes through exec, in MB")
-    group.addoption("--forward-mb", type=int, default=100, metavar="N", help="what goes through a port, in MB")
+    group.addoption("--forward-mb", type=int, default=20, metavar="N", help="what goes through a port, in MB")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
