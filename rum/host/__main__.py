@@ -1,38 +1,43 @@
-"""The outermost place: every way a command can end becomes a sentence and an exit status."""
+"""The `rum` command: answers `rum version` at once, and leaves everything else to the command line."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
-import traceback
-from collections.abc import Sequence
 
-import click
+from rum import __version__
 
-from rum.host.cli.commands import cli
-from rum.host.cli.options import Options
-from rum.host.errors import ConfigError, RumError
-from rum.host.interrupts import leaving_on_signals
-from rum.host.outcome import interrupted
-from rum.host.show.render import Ending, Verbosity
-
-EXIT_RUM_FAILED = 125
 EXIT_BROKEN_PIPE = 141
 """128 + SIGPIPE: what a program that nobody reads any more ends with."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the command line; its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepare_streams()
     try:
-        with leaving_on_signals():
-            return run(arguments)
+        return answer(arguments)
     except BrokenPipeError:
         # Or the interpreter would complain when it flushes standard output on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_BROKEN_PIPE
+
+
+def answer(arguments: list[str]) -> int:
+    """The exit status. Raises BrokenPipeError."""
+    if arguments == ["version"]:
+        # Whatever parses a command line takes longer than Python takes to start.
+        sys.stdout.write(version_line() + "\n")
+        sys.stdout.flush()
+        return 0
+    from rum.host.cli.main import run
+
+    return run(arguments)
+
+
+def version_line() -> str:
+    """What `rum version` prints."""
+    return f"rum {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))})"
 
 
 def prepare_streams() -> None:
@@ -43,65 +48,6 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the process's life
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-
-
-def run(arguments: list[str]) -> int:
-    """Run the command line and show how it ended; only BrokenPipeError and SystemExit get out."""
-    options = Options()
-    try:
-        # Not cli.main(): it would take broken pipes and Ctrl+C for its own.
-        with cli.make_context("rum", arguments, obj=options) as context:
-            return int(cli.invoke(context) or 0)
-    except click.exceptions.Exit as exc:
-        return exc.exit_code
-    except click.UsageError as exc:
-        return end_by_usage(options, arguments, exc)
-    except RumError as exc:
-        status = EXIT_RUM_FAILED if options.command == "exec" else exc.exit_code
-        return end(options, Ending.of_error(options.command, exc, status))
-    except (KeyboardInterrupt, click.Abort):
-        outcome = interrupted("interrupted", "the VM is left as it is; the same command goes on")
-        return end(options, Ending.of_outcome(options.command, outcome))
-    except BrokenPipeError:
-        raise
-    except Exception as exc:  # noqa: BLE001 - the outermost place: the user gets a sentence, not a traceback
-        return end_by_bug(options, exc)
-
-
-def end(options: Options, ending: Ending) -> int:
-    """Show the ending; its exit status."""
-    options.renderer.end(ending)
-    return ending.exit
-
-
-def end_by_usage(options: Options, arguments: Sequence[str], exc: click.UsageError) -> int:
-    """A command line that makes no sense; options on it may not have been looked at yet."""
-    if wants_json(arguments):
-        options.output = "json"
-    command = exc.ctx.command_path if exc.ctx else "rum"
-    options.command = options.command or command.removeprefix("rum").strip()
-    error = ConfigError(exc.format_message(), hint=f"see `{command} --help`")
-    return end(options, Ending.of_error(options.command, error))
-
-
-def wants_json(arguments: Sequence[str]) -> bool:
-    """Whether `-o json` stands on the command line, before the arguments of a command for the guest."""
-    own = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
-    pairs = itertools.pairwise(own)
-    return any(pair in {("-o", "json"), ("--output", "json")} for pair in pairs) or bool(
-        {"-ojson", "--output=json"} & {*own}
-    )
-
-
-def end_by_bug(options: Options, exc: Exception) -> int:
-    """What should never happen; the traceback is for those who ask for it."""
-    if os.environ.get("RUM_DEBUG") == "1" or options.verbosity is Verbosity.VERBOSE:
-        traceback.print_exception(exc)
-    error = RumError(
-        f"this is a bug in rum: {type(exc).__name__}: {exc}",
-        hint="run the same command with RUM_DEBUG=1 for a traceback, and report it",
-    )
-    return end(options, Ending.of_error(options.command, error, EXIT_RUM_FAILED))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ ONLY_IN = {
     "pydantic": ["rum/host/config/*.py"],
     "pydantic_core": ["rum/host/config/*.py"],
     "pycdlib": ["rum/cloudinit/iso.py"],
-    "click": ["rum/host/cli/*.py", "rum/host/__main__.py"],
+    "click": ["rum/host/cli/*.py"],
     "rich": ["rum/host/**/*.py"],
     "platformdirs": ["rum/host/**/*.py"],
     "dataclasses_json": ["rum/host/**/*.py"],
 }
 
-BROAD_IN = {"rum/agent/loop.py": 1, "rum/host/__main__.py": 1}
+BROAD_IN = {"rum/agent/loop.py": 1, "rum/host/cli/main.py": 1}
 
 FACADE = "rum.host"
 

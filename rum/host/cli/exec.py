@@ -1,0 +1,50 @@
+"""`rum exec`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from rum.host.cli.options import Options, global_options
+from rum.host.show.render import Ending
+
+
+@click.command("exec", context_settings={"allow_interspersed_args": False})
+@global_options
+@click.option("--user", help="As whom (default: root).")
+@click.option("--cwd", metavar="DIR", help="In which directory of the guest (default: /).")
+@click.option("--env", metavar="K=V", multiple=True, help="An environment variable; may be given more than once.")
+@click.option("--timeout", "timeout_s", metavar="S", type=click.FloatRange(min=0, min_open=True), help="In seconds.")
+@click.option("-t", "--tty", is_flag=True, help="Give the command a terminal.")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def exec_(
+    options: Options,
+    argv: tuple[str, ...],
+    user: str | None,
+    cwd: str | None,
+    env: tuple[str, ...],
+    timeout_s: float | None,
+    tty: bool,
+) -> int:
+    """Run a command in the guest, with its streams and its exit status."""
+    from rum.host import exec as story
+
+    if tty and not sys.stdin.isatty():
+        raise click.UsageError("-t needs a terminal, and standard input is none")
+    request = story.ExecRequest(argv, user, cwd, dict(parse_variable(item) for item in env), timeout_s)
+    exit_status = story.execute(
+        options.machine(), options.renderer.emit, request, tty=tty, raw=options.output != "json"
+    )
+    if options.output == "json":
+        options.renderer.end(Ending(options.command, "", exit_status))
+    return exit_status
+
+
+def parse_variable(item: str) -> tuple[str, str]:
+    """Name and value of `K=V`. Raises UsageError."""
+    name, equals, value = item.partition("=")
+    if not (name and equals):
+        raise click.UsageError(f"--env takes NAME=VALUE, not {item!r}")
+    return name, value

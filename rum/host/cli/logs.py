@@ -1,0 +1,30 @@
+"""`rum logs`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from rum.host.cli.options import Options, global_options
+from rum.host.events import Emit
+from rum.host.outcome import Outcome
+
+if TYPE_CHECKING:
+    from rum.host.vm.machine import Machine
+
+
+@click.command()
+@global_options
+@click.option("-f", "--follow", is_flag=True, help="Stay until the run has ended.")
+@click.option("--run", "run_id", metavar="ID", help="Which run (default: the latest).")
+@click.option("--script", metavar="NAME", help="Only this script.")
+@click.pass_obj
+def logs(options: Options, follow: bool, run_id: str | None, script: str | None) -> int:
+    """Show the output of a run."""
+    from rum.host.runs import logs as story
+
+    def tell(machine: Machine, emit: Emit) -> Outcome:
+        return story.logs(machine, emit, run_id=run_id, script=script, follow=follow)
+
+    return options.tell(tell)

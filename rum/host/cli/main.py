@@ -1,0 +1,84 @@
+"""The outermost place: every way a command can end becomes a sentence and an exit status."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from rum.host.cli.options import Options
+from rum.host.cli.root import cli
+from rum.host.errors import ConfigError, RumError
+from rum.host.interrupts import leaving_on_signals
+from rum.host.outcome import interrupted
+from rum.host.show.render import Ending, Verbosity
+
+EXIT_RUM_FAILED = 125
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and show how it ended; only BrokenPipeError and SystemExit get out."""
+    with leaving_on_signals():
+        return run_command(arguments)
+
+
+def run_command(arguments: list[str]) -> int:
+    """The same, while signals are taken care of."""
+    options = Options()
+    try:
+        # Not cli.main(): it would take broken pipes and Ctrl+C for its own.
+        with cli.make_context("rum", arguments, obj=options) as context:
+            return int(cli.invoke(context) or 0)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.UsageError as exc:
+        return end_by_usage(options, arguments, exc)
+    except RumError as exc:
+        status = EXIT_RUM_FAILED if options.command == "exec" else exc.exit_code
+        return end(options, Ending.of_error(options.command, exc, status))
+    except (KeyboardInterrupt, click.Abort):
+        outcome = interrupted("interrupted", "the VM is left as it is; the same command goes on")
+        return end(options, Ending.of_outcome(options.command, outcome))
+    except BrokenPipeError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - the outermost place: the user gets a sentence, not a traceback
+        return end_by_bug(options, exc)
+
+
+def end(options: Options, ending: Ending) -> int:
+    """Show the ending; its exit status."""
+    options.renderer.end(ending)
+    return ending.exit
+
+
+def end_by_usage(options: Options, arguments: Sequence[str], exc: click.UsageError) -> int:
+    """A command line that makes no sense; options on it may not have been looked at yet."""
+    if wants_json(arguments):
+        options.output = "json"
+    command = exc.ctx.command_path if exc.ctx else "rum"
+    options.command = options.command or command.removeprefix("rum").strip()
+    error = ConfigError(exc.format_message(), hint=f"see `{command} --help`")
+    return end(options, Ending.of_error(options.command, error))
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether `-o json` stands on the command line, before the arguments of a command for the guest."""
+    own = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    pairs = itertools.pairwise(own)
+    return any(pair in {("-o", "json"), ("--output", "json")} for pair in pairs) or bool(
+        {"-ojson", "--output=json"} & {*own}
+    )
+
+
+def end_by_bug(options: Options, exc: Exception) -> int:
+    """What should never happen; the traceback is for those who ask for it."""
+    if os.environ.get("RUM_DEBUG") == "1" or options.verbosity is Verbosity.VERBOSE:
+        traceback.print_exception(exc)
+    error = RumError(
+        f"this is a bug in rum: {type(exc).__name__}: {exc}",
+        hint="run the same command with RUM_DEBUG=1 for a traceback, and report it",
+    )
+    return end(options, Ending.of_error(options.command, error, EXIT_RUM_FAILED))

@@ -1,0 +1,20 @@
+"""`rum status`."""
+
+from __future__ import annotations
+
+import click
+
+from rum.host.cli.options import Options, global_options
+
+
+@click.command()
+@global_options
+@click.pass_obj
+def status(options: Options) -> int:
+    """Show the state of the VM, its agent and its latest run."""
+    from rum.host import lifecycle
+    from rum.host.show.status_text import status_lines
+
+    found = lifecycle.status(options.machine(), options.renderer.emit)
+    options.renderer.show(found, status_lines(found))
+    return 0

@@ -1,0 +1,22 @@
+"""`rum version`, where it is asked for more than its one line (rum.host.__main__)."""
+
+from __future__ import annotations
+
+import platform
+
+import click
+
+import rum
+from rum.host.__main__ import version_line
+from rum.host.cli.options import Options, global_options
+from rum.protocol.limits import PROTOCOL_VERSION
+
+
+@click.command()
+@global_options
+@click.pass_obj
+def version(options: Options) -> int:
+    """Show the version."""
+    found = {"version": rum.__version__, "protocol": PROTOCOL_VERSION, "python": platform.python_version()}
+    options.renderer.show(found, [version_line()])
+    return 0

@@ -1,0 +1,72 @@
+"""The life of a VM: up, provision, down, destroy."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from rum.host.cli.options import Options, global_options
+from rum.host.events import Emit
+from rum.host.outcome import Outcome, interrupted
+from rum.protocol import Mode
+
+if TYPE_CHECKING:
+    from rum.host.vm.machine import Machine
+
+
+@click.command()
+@global_options
+@click.pass_obj
+def up(options: Options) -> int:
+    """Create or start the VM and provision it."""
+    from rum.host import up as story
+
+    return options.tell(story.up)
+
+
+@click.command()
+@global_options
+@click.option("--system", "mode", flag_value=Mode.SYSTEM.value, help="Run the system scripts again.")
+@click.option("--boot", "mode", flag_value=Mode.BOOT.value, help="Run the boot scripts again.")
+@click.option("--all", "mode", flag_value=Mode.ALL.value, help="Run all scripts again.")
+@click.pass_obj
+def provision(options: Options, mode: str | None) -> int:
+    """Run the scripts that have to run, in a VM that is up."""
+    from rum.host import up as story
+
+    return options.tell(lambda machine, emit: story.provision(machine, emit, Mode(mode or Mode.AUTO.value)))
+
+
+@click.command()
+@global_options
+@click.pass_obj
+def down(options: Options) -> int:
+    """Shut the VM down; turn it off after 30 s."""
+    from rum.host import lifecycle
+
+    return options.tell(lambda machine, _emit: lifecycle.down(machine))
+
+
+@click.command()
+@global_options
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def destroy(options: Options, yes: bool) -> int:
+    """Remove the VM and its disks."""
+    from rum.host import lifecycle
+
+    def story(machine: Machine, _emit: Emit) -> Outcome:
+        if yes or confirmed(options, lifecycle.destroy_question(machine)):
+            return lifecycle.destroy(machine)
+        return interrupted(f"VM {machine.config.name} was not destroyed")
+
+    return options.tell(story)
+
+
+def confirmed(options: Options, question: str) -> bool:
+    """What the user says. Raises UsageError where nobody can be asked."""
+    if options.output == "json" or not sys.stdin.isatty():
+        raise click.UsageError("destroy removes the VM's disks and nobody can be asked here; say so with -y")
+    return click.confirm(question, err=True)
