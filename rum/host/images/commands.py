@@ -17,9 +17,8 @@ from rum.host.images.lock import drop_lock, image_lock_if_free
 from rum.host.images.resolve import describe_image, is_url, resolve_image
 from rum.host.images.usage import Usage, find_usage
 from rum.host.outcome import Outcome, counted
+from rum.host.show.table import aligned
 from rum.host.sizes import show_size
-
-GAP = "  "
 
 
 def inventory_lines(inventory: Inventory) -> list[str]:
@@ -31,10 +30,8 @@ def inventory_lines(inventory: Inventory) -> list[str]:
             rows.append((name, "-", "", "", ""))
         rows += [_row(image) for image in found]
     rows += [_row(image) for image in inventory.images if image.name not in CATALOGUE]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     total = f"{counted(len(inventory.images), 'file')}, {show_size(inventory.size)} in {inventory.directory}"
-    return [*lines, total]
+    return [*aligned(rows), total]
 
 
 def _row(image: Cached) -> tuple[str, str, str, str, str]:

@@ -1,0 +1,30 @@
+"""Tables of text."""
+
+from __future__ import annotations
+
+import pytest
+
+from rum.host.show.table import aligned, display_width
+
+
+def test_columns_line_up_and_lines_end_without_blanks() -> None:
+    lines = aligned([("NAME", "STATE", "NOTE"), ("web", "running", ""), ("database", "off", "old")])
+    assert lines == ["NAME      STATE    NOTE", "web       running", "database  off      old"]
+
+
+def test_wide_and_combining_characters_take_the_columns_that_a_terminal_gives_them() -> None:
+    lines = aligned([("\u78c1\u76d8", "x"), ("e\u0301e", "x"), ("abcde", "x")])
+    assert {display_width(line) for line in lines} == {8}
+
+
+def test_what_a_guest_put_into_a_cell_is_inert() -> None:
+    assert aligned([("\x1b[31mred\x1b[0m\n", "x")]) == ["red  x"]
+
+
+def test_no_rows_are_no_lines() -> None:
+    assert aligned([]) == []
+
+
+def test_every_row_has_the_same_columns() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        aligned([("a", "b"), ("c",)])
