@@ -39,6 +39,15 @@ def last_state(line: str) -> str:
     return states[-1] if states else ""
 
 
+def rewritten(line: str) -> str:
+    """What the beginning of a line comes to, whatever comes after it: a progress bar may go on for hours.
+
+    >>> rewritten("10 %\\r20 %\\r"), rewritten("10 %\\r2"), rewritten("text")
+    ('20 %\\r', '2', 'text')
+    """
+    return last_state(line) + ("\r" if line.endswith("\r") else "") if "\r" in line else line
+
+
 class LineAssembler:
     """Makes lines of bytes however they were cut; what is no UTF-8 becomes U+FFFD."""
 
@@ -50,7 +59,13 @@ class LineAssembler:
         """The lines that are whole now; with `final` also the last one without an end."""
         self._pending += self._decoder.decode(data, final)
         *lines, self._pending = self._pending.split("\n")
+        self._pending = rewritten(self._pending)
         if self._pending and (final or len(self._pending) > LINE_MAX):
             lines.append(self._pending)
             self._pending = ""
         return [clean(last_state(line)) for line in lines]
+
+    @property
+    def unfinished(self) -> str:
+        """What the line that has no end yet shows by now."""
+        return clean(last_state(self._pending))

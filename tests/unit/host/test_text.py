@@ -42,6 +42,23 @@ def test_the_end_of_a_line_without_an_end_comes_at_the_end() -> None:
     assert lines.feed(b"", final=True) == []
 
 
+def test_a_progress_bar_of_any_length_is_one_line() -> None:
+    lines = LineAssembler()
+    for percent in range(101):
+        assert lines.feed(f"\r{percent:3} % {'#' * 1000}".encode()) == []
+        assert lines.unfinished == f"{percent:3} % {'#' * 1000}"
+    assert lines.feed(b"\r") == []
+    assert lines.feed(b"\n") == [f"100 % {'#' * 1000}"]
+    assert lines.unfinished == ""
+
+
+@given(st.lists(st.text(alphabet="ab\r\n", max_size=8), max_size=20))
+def test_rewritten_lines_are_the_same_however_they_are_cut(pieces: list[str]) -> None:
+    cut, whole = LineAssembler(), LineAssembler()
+    shown = [line for piece in pieces for line in cut.feed(piece.encode())]
+    assert shown + cut.feed(b"", final=True) == whole.feed("".join(pieces).encode(), final=True)
+
+
 def test_what_is_no_utf8_is_replaced_also_when_it_is_cut_off() -> None:
     lines = LineAssembler()
     assert lines.feed(b"a\xffb\nz\xc3") == ["a\ufffdb"]
