@@ -23,10 +23,23 @@ class Phase:
 
 @dataclass(frozen=True)
 class Notice:
-    """A sentence that the user should see: what was chosen, what is slower, what to do next."""
+    """A sentence that the user should see: what was chosen, what is slower, what to do next.
+
+    `passing`: a sign of life, worth nothing once what it waits for is there.
+    """
 
     text: str
     warning: bool = False
+    passing: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many bytes of something have arrived by now, told as often as it grows; `total` None where nobody knows."""
+
+    name: str
+    done: int
+    total: int | None
 
 
 @dataclass(frozen=True)
@@ -44,5 +57,5 @@ class RunEvent:
     replayed: bool = False
 
 
-Event = Phase | Notice | ConsoleLine | RunEvent | LogEvent
+Event = Phase | Notice | Progress | ConsoleLine | RunEvent | LogEvent
 Emit = Callable[[Event], None]

@@ -11,16 +11,17 @@ import http.client
 import re
 import shutil
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from dataclasses_json import DataClassJsonMixin
 
 from rum.host.errors import HostError
-from rum.host.events import Emit, Notice
+from rum.host.events import Emit, Notice, Progress
 from rum.host.files import publish, write_atomic
 from rum.host.images import http_get
 from rum.host.images.checksums import Checksum, file_digest
@@ -31,7 +32,6 @@ _T = TypeVar("_T")
 
 PART_SUFFIX = ".part"
 CHUNK = 1 << 20
-PROGRESS_S = 5.0
 LIST_MAX = 1 << 20
 """A checksum list has a few hundred lines."""
 
@@ -109,6 +109,7 @@ class Transfer:
 
     def __init__(self, url: str, path: Path, *, verifiable: bool, emit: Emit) -> None:
         self._url = url
+        self._name = urllib.parse.urlsplit(url).path.rpartition("/")[2] or url
         self._verifiable = verifiable
         self._emit = emit
         self._path = path
@@ -180,8 +181,9 @@ class Transfer:
         total = None if length is None else start + length
         limit = self._room(start, total)
         with open(self.part, "ab") as file:
-            for chunk in _with_progress(_chunks(self._url, response), file, total, self._emit):
+            for chunk in _chunks(self._url, response):
                 file.write(chunk)
+                self._emit(Progress(self._name, file.tell(), total))
                 if file.tell() > limit:
                     discard(self._path)
                     text = f"{self._url} does not say how long it is, and has not ended after {show_size(limit)}"
@@ -264,15 +266,3 @@ def _chunks(url: str, response: HTTPResponse) -> Iterator[bytes]:
                     text = f"the download of {url} stalls: {arrived} bytes in {http_get.TIMEOUT_S:.0f} s"
                     raise PassingError(text, hint=AGAIN_HINT)
                 since, arrived = time.monotonic(), 0
-
-
-def _with_progress(chunks: Iterator[bytes], file: BinaryIO, total: int | None, emit: Emit) -> Iterator[bytes]:
-    since, before = time.monotonic(), file.tell()
-    for chunk in chunks:
-        yield chunk
-        took = time.monotonic() - since
-        if took >= PROGRESS_S:
-            share = f" of {show_size(total)} ({100 * file.tell() // total} %)" if total else ""
-            rate = show_size(int((file.tell() - before) / took))
-            emit(Notice(f"downloaded {show_size(file.tell())}{share}, {rate}/s"))
-            since, before = time.monotonic(), file.tell()

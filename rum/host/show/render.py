@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol, TextIO
 
 from rum.host.errors import ConfigError, RumError
-from rum.host.events import ConsoleLine, Event, Notice, Phase, RunEvent
+from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
 from rum.host.outcome import Outcome, seconds
+from rum.host.show.meter import Meter
 from rum.host.show.plain_run import PlainRun
 from rum.host.text import clean
 from rum.protocol import LogEvent
+
+PROGRESS_EVERY_S = 15.0
+"""A log does not need every megabyte, and whoever reads it live wants to see that something moves."""
 
 
 class Verbosity(IntEnum):
@@ -75,6 +80,8 @@ class PlainRenderer:
         self._err = err
         self._verbosity = verbosity
         self._run = PlainRun(self._line)
+        self._meters: dict[str, Meter] = {}
+        self._measured = 0.0
 
     def emit(self, event: Event) -> None:
         """Show what goes on."""
@@ -87,9 +94,11 @@ class PlainRenderer:
         else:
             self._show_other(event)
 
-    def _show_other(self, event: Phase | Notice | ConsoleLine) -> None:
+    def _show_other(self, event: Phase | Notice | Progress | ConsoleLine) -> None:
         if isinstance(event, Phase):
             self._phase(event)
+        elif isinstance(event, Progress):
+            self._progress(event)
         elif isinstance(event, Notice):
             self._notice(event)
         elif self._verbosity is Verbosity.VERBOSE:
@@ -134,6 +143,16 @@ class PlainRenderer:
             self._error(f"rum: warning: {notice.text}")
         else:
             self._line(notice.text)
+
+    def _progress(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.name not in self._meters:
+            self._meters = {progress.name: Meter()}
+            self._measured = now
+        self._meters[progress.name].take(progress, now)
+        if now - self._measured >= PROGRESS_EVERY_S:
+            self._measured = now
+            self._line(f"{progress.name}: {self._meters[progress.name].text()}")
 
     def _line(self, text: str) -> None:
         self._out.write(clean(text) + "\n")

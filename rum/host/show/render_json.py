@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import codecs
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from rum.host.channel.checked import RUN_EVENTS
 from rum.host.channel.wire import output_to_json
-from rum.host.events import ConsoleLine, Event, Notice, Phase, RunEvent
+from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
 from rum.host.show.render import Ending, PlainRenderer, Verbosity
 from rum.protocol import LogEvent
+
+PROGRESS_EVERY_S = 1.0
 
 
 class JsonRenderer:
@@ -23,6 +26,7 @@ class JsonRenderer:
         self._verbosity = verbosity
         self._decoders: dict[tuple[str, str], codecs.IncrementalDecoder] = {}
         self._last: dict[tuple[str, str], LogEvent] = {}
+        self._progress_at: dict[str, float] = {}
 
     def emit(self, event: Event) -> None:
         """Print what goes on; with -q nothing."""
@@ -36,6 +40,8 @@ class JsonRenderer:
             if event.message.get("type") not in RUN_EVENTS:
                 return
             self._finish_output()
+        if isinstance(event, Progress) and not self._is_due(event):
+            return
         if self._verbosity is Verbosity.VERBOSE or not isinstance(event, ConsoleLine):
             self._print(event_fields(event))
 
@@ -55,6 +61,14 @@ class JsonRenderer:
         self._print(done)
         if ending.code:
             self._errors.end(ending)
+
+    def _is_due(self, progress: Progress) -> bool:
+        """Whether it is the first or the last of its kind, or the latest that was printed is old enough."""
+        now, latest = time.monotonic(), self._progress_at.get(progress.name)
+        due = latest is None or now - latest >= PROGRESS_EVERY_S or progress.done == progress.total
+        if due:
+            self._progress_at = {progress.name: now}
+        return due
 
     def _output(self, event: LogEvent, *, final: bool = False) -> None:
         key = (event.script, event.stream)
@@ -78,12 +92,14 @@ class JsonRenderer:
         self._out.flush()
 
 
-def event_fields(event: Phase | Notice | ConsoleLine | RunEvent) -> Mapping[str, object]:
+def event_fields(event: Phase | Notice | Progress | ConsoleLine | RunEvent) -> Mapping[str, object]:
     """The JSON object of an event."""
     if isinstance(event, RunEvent):
         return {**event.message, "replayed": True} if event.replayed else event.message
     if isinstance(event, Notice):
         return {"type": "notice", "text": event.text, "warning": event.warning}
+    if isinstance(event, Progress):
+        return {"type": "progress", "name": event.name, "done": event.done, "total": event.total}
     if isinstance(event, ConsoleLine):
         return {"type": "console", "text": event.text}
     phase: dict[str, object] = {"type": "phase", "name": event.name, "status": event.status}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import pty
+import time
 
 import pytest
 
 from rum.host.errors import ConfigError, GuestError
-from rum.host.events import ConsoleLine, Event, Notice, Phase, RunEvent
+from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
 from rum.host.outcome import Outcome, how_it_ended, interrupted
 from rum.host.show.render import Ending, PlainRenderer, QuietErrors, Verbosity, same_terminal
 from rum.host.show.render_json import JsonRenderer
@@ -179,3 +181,23 @@ def test_exec_shows_warnings_and_errors_only() -> None:
     renderer.end(Ending("exec", "", 3))
     renderer.end(Ending.of_error("exec", GuestError("gone"), 125))
     assert err.getvalue() == "rum: warning: shown\nrum: gone\n"
+
+
+def test_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0, 1)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    out, err = plain([Progress("a.img", done << 20, 100 << 20) for done in range(60)])
+    assert err == ""
+    assert out.splitlines() == [
+        "a.img: 15 MiB of 100 MiB (15 %), 1 MiB/s, 1 min 25 s left",
+        "a.img: 30 MiB of 100 MiB (30 %), 1 MiB/s, 1 min 10 s left",
+        "a.img: 45 MiB of 100 MiB (45 %), 1 MiB/s, 55 s left",
+    ]
+
+
+def test_progress_as_json_begins_at_once_and_comes_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0, 0.25)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    lines = as_json([Progress("a.img", done, 10) for done in range(11)], Ending("up", "", 0))
+    assert [line["done"] for line in lines if line["type"] == "progress"] == [0, 4, 8, 10]
+    assert lines[0] == {"type": "progress", "name": "a.img", "done": 0, "total": 10}
