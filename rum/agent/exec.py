@@ -21,13 +21,13 @@ from rum.agent.spawn import Command, StartError, spawn
 from rum.protocol.conversation import Received
 from rum.protocol.fields import (
     get_bool,
+    get_bytes,
+    get_bytes_list,
     get_env,
     get_int,
     get_object,
-    get_optional_str,
     get_seconds,
     get_str,
-    get_str_list,
     no_nul,
 )
 from rum.protocol.frames import Kind
@@ -41,6 +41,9 @@ END_OF_TRANSMISSION = b"\x04"
 
 BACKLOG_MAX = 64 * 1024
 """Output that may wait for the client in memory; what is more stays in the pipe and makes the command wait."""
+
+SIGNAL_MAX = 64
+"""The last of the real-time signals (signal(7))."""
 
 STDIN_MAX = 256 * 1024
 """Input that may wait for the command in memory; what is more stays in the client's socket."""
@@ -58,14 +61,14 @@ class ExecRequest:
     @staticmethod
     def parse(params: Message) -> ExecRequest:
         """Raises ValueError."""
-        argv = [no_nul("argv", argument) for argument in get_str_list(params, "argv")]
+        argv = [no_nul("argv", argument) for argument in get_bytes_list(params, "argv")]
         if not argv or not argv[0]:
             raise ValueError("argv must name a command")
         terminal = params.get("tty") is not None
         command = Command(
             argv=argv,
-            env=get_env(params, "env"),
-            cwd=no_nul("cwd", get_optional_str(params, "cwd") or "/"),
+            env=get_env(params, "env", get_bytes),
+            cwd=no_nul("cwd", get_bytes(params, "cwd") if params.get("cwd") else "/"),
             user=None if params.get("user") is None else no_nul("user", get_str(params, "user")),
             terminal=terminal,
         )
@@ -171,10 +174,13 @@ class Exec:
         """Nobody is left to run it for."""
         for pump in self._pumps:
             pump.detach()
-        if self._process:
-            self._process.stop()
-        else:
+        if not self._process:
             self.on_end()
+        elif self._request.size:
+            # Interactive shells ignore SIGTERM; this is what tells them to save their history and to end their jobs.
+            self._process.hang_up()
+        else:
+            self._process.stop()
 
     def _open_pipes(self, child_ends: list[int]) -> None:
         if self._request.stdin:
@@ -229,9 +235,15 @@ class Exec:
         if received.frame.kind is Kind.STDIN and self._stdin:
             end = END_OF_TRANSMISSION if self._request.size else b""
             self._stdin.take(received.frame.payload or end)
-        elif received.message and received.message["type"] == "resize":
+        elif received.message:
             with contextlib.suppress(ValueError):
-                self._set_size(parse_size(received.message))
+                self._take_message(received.message)
+
+    def _take_message(self, message: Message) -> None:
+        if message["type"] == "resize":
+            self._set_size(parse_size(message))
+        elif message["type"] == "signal" and self._process:
+            self._process.signal(get_int(message, "signal", low=1, high=SIGNAL_MAX))
 
     def _ended(self, ending: Ending) -> None:
         self._gatherer.flush()
@@ -248,7 +260,7 @@ class Exec:
         for pump in self._pumps:
             pump.close()
         self._held.remove()
-        self._gatherer.take(Kind.STDERR, f"rum-agent: {failure}\n".encode())
+        self._gatherer.take(Kind.STDERR, f"rum-agent: {failure}\n".encode("utf-8", "surrogateescape"))
         self._ended(Ending(failure.exit_code, None, timed_out=False, duration_ms=0))
 
     def _close_input(self) -> None:

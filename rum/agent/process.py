@@ -6,6 +6,7 @@ it left in the background lives on with its output drained. When it is being sto
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -70,6 +71,18 @@ class Process:
         """Stop the process after so many seconds, None for never."""
         if timeout_s is not None:
             self._timers.append(self._loop.call_later(timeout_s, self._time_is_up))
+
+    def signal(self, number: int) -> None:
+        """Send the signal to the process group that the main process leads, unless that has ended."""
+        if self._child.returncode is None:
+            # A group of an account that some LSM protects even from root.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, number)
+
+    def hang_up(self) -> None:
+        """Do what a terminal does whose line is gone; whoever ignores that is stopped."""
+        send_signal(self._held, signal.SIGHUP)
+        self.stop()
 
     def stop(self) -> None:
         """TERM for the whole tree, KILL for what is left of it after five seconds."""

@@ -89,7 +89,7 @@ def become_ordinary() -> None:
     """In the child: shed what is the agent's: its limit, its signals, its place at the end of the OOM killer's list."""
     descriptors.restore_limit()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     # Without CAP_SYS_RESOURCE it cannot be lowered, and then the agent's own is not below zero either.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Callable
 
 Fields = Mapping[str, object]
 
@@ -86,16 +87,31 @@ def get_str_list(fields: Fields, name: str) -> list[str]:
     return [get_str({name: item}, name) for item in get_list(fields, name)]
 
 
+def get_bytes(fields: Fields, name: str) -> str:
+    """A string for os.fsencode: bytes in UTF-8, and those that are none as U+DC80 to U+DCFF (PEP 383)."""
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a string, not {describe(value)}")
+    require_utf8(name, ESCAPED_BYTE.sub("", value))
+    return value
+
+
+def get_bytes_list(fields: Fields, name: str) -> list[str]:
+    """A JSON array of strings for os.fsencode."""
+    return [get_bytes({name: item}, name) for item in get_list(fields, name)]
+
+
+ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def get_env(fields: Fields, name: str) -> dict[str, str]:
+def get_env(fields: Fields, name: str, get: Callable[[Fields, str], str] = get_str) -> dict[str, str]:
     """Environment variables: names that a shell can refer to, values without NUL (environ(7))."""
     env = get_object(fields, name)
     for key in env:
         if not ENV_NAME.fullmatch(key):
             raise ValueError(f"{name} has a variable {key[:80]!r}, which is not a shell variable's name")
-    return {key: no_nul(f"{name}.{key}", get_str(env, key)) for key in env}
+    return {key: no_nul(f"{name}.{key}", get(env, key)) for key in env}
 
 
 def no_nul(name: str, value: str) -> str:

@@ -54,11 +54,18 @@ HOST_SENDS: Table = {
     Phase.REQUEST: {"request": Phase.ANSWER},
     Phase.ANSWER: {
         "resize": Phase.ANSWER,
+        "signal": Phase.ANSWER,
         Kind.STDIN: Phase.ANSWER,
         Kind.BYTES: Phase.ANSWER,
     },
     # What the host sent before it saw the result is still on its way.
-    Phase.ACK: {"ack": Phase.CLOSED, "resize": Phase.ACK, Kind.STDIN: Phase.ACK, Kind.BYTES: Phase.ACK},
+    Phase.ACK: {
+        "ack": Phase.CLOSED,
+        "resize": Phase.ACK,
+        "signal": Phase.ACK,
+        Kind.STDIN: Phase.ACK,
+        Kind.BYTES: Phase.ACK,
+    },
 }
 
 _NAMED = frozenset({"welcome", "result", "error"})

@@ -13,6 +13,7 @@ SEEDS = [
     b'{"type":"request","method":"attach","params":{"run_id":null,"offset":0}}',
     b'{"type":"x","argv":["sh","-c","true"],"env":{"A":"1"},"cwd":"/","user":"root","timeout_s":1.5,"tty":{"rows":1}}',
     b'{"type":"resize","rows":24,"cols":80}',
+    b'{"type":"signal","signal":2,"argv":["\\udcff"],"cwd":"/\\udcfc"}',
     b'{"type":"x","scripts":[{"name":"a","content":"true","order":1,"run_on":"boot","env":{"A":"b"},"timeout_s":5}]}',
     b'{"type":"x","a":NaN,"b":[[[[]]]],"c":1e999,"d":"\\ud800"}',
 ]

@@ -139,6 +139,16 @@ class TestGiven:
         arguments = ["", " a b ", "$HOME", "ü", "\n", "-n"]
         assert run(agent, "printf", "%s|", *arguments)[0].decode() == "".join(f"{word}|" for word in arguments)
 
+    def test_so_are_bytes_that_are_no_text(self, agent: Agent) -> None:
+        given = {"argv": ["printf", "%s|", "\udcff\udc80", "ü"], "env": {"A": "\udcfe"}}
+        assert agent.call("exec", **given).stdout == b"\xff\x80|\xc3\xbc|"
+        assert agent.call("exec", argv=["sh", "-c", 'printf %s "$A"'], env={"A": "\udcfe"}).stdout == b"\xfe"
+        answer = agent.call("exec", argv=["\udcff"], cwd="/\udcff")
+        assert (answer.stderr, answer.end["exit_code"]) == (
+            b"rum-agent: cannot start \xff: there is no directory /\xff\n",
+            126,
+        )
+
     def test_no_other_descriptor(self, agent: Agent) -> None:
         assert run(agent, "ls", "/proc/self/fd", stdin=True)[0] == b"0\n1\n2\n3\n"
 
@@ -212,6 +222,55 @@ class TestInput:
         client.send(Kind.STDIN, b"second\n")
         client.finish()
         assert agent.status()["run"] is None
+
+
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+    def test_they_end_the_command(self, agent: Agent, number: int) -> None:
+        client = begin(agent, "sh", "-c", "ulimit -c 0; echo begun; exec sleep 300")
+        client.wait_for_output(b"begun")
+        client.message({"type": "signal", "signal": number})
+        assert ending_of(client) == ended(None, number)
+
+    def test_a_handler_runs_and_its_status_is_the_result(self, agent: Agent) -> None:
+        script = "trap 'echo caught; exit 7' TERM; echo begun; while :; do sleep 0.01; done"
+        client = begin(agent, "sh", "-c", script)
+        client.wait_for_output(b"begun")
+        client.message({"type": "signal", "signal": signal.SIGTERM})
+        answer = client.finish()
+        assert (answer.stdout, answer.end["exit_code"]) == (b"begun\ncaught\n", 7)
+
+    def test_they_are_for_the_whole_group(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "sleep 300 & echo $!; wait")
+        client.wait_for_output(b"\n")
+        child = int(client.answer.stdout)
+        client.message({"type": "signal", "signal": signal.SIGTERM})
+        assert ending_of(client) == ended(None, 15)
+        wait_until(lambda: not is_running(child), "the child is gone")
+
+    def test_what_makes_no_sense_is_ignored(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "read line; exit 4", stdin=True)
+        for number in (0, -1, 65, 2**70, "INT", None, True, 2.0, [2]):
+            client.message({"type": "signal", "signal": number})
+        client.message({"type": "signal"})
+        client.send(Kind.STDIN, b"go on\n")
+        assert ending_of(client) == ended(4)
+
+    def test_one_for_a_command_that_has_ended_hits_nobody(self, guest: Agent) -> None:
+        agent = guest.start()
+        client = begin(agent, "sh", "-c", "sleep 300 & echo $!")
+        client.wait_for("result")
+        client.message({"type": "signal", "signal": signal.SIGTERM})
+        client.finish()
+        assert is_running(agent.outlives(int(client.answer.stdout)))
+        with begin(agent, "/no/such") as client:
+            client.message({"type": "signal", "signal": signal.SIGTERM})
+            assert client.finish().end["exit_code"] == 127
+
+
+def ending_of(client: Client) -> dict[str, object]:
+    """How the command ended."""
+    return {name: value for name, value in client.finish().end.items() if name != "type"}
 
 
 class TestClientGone:
@@ -317,6 +376,16 @@ class TestTerminal:
         client.wait_for_output(b"begun")
         client.send(Kind.STDIN, b"\x03")
         assert client.finish().end["signal"] == signal.SIGINT
+
+    def test_it_is_hung_up_when_its_client_goes(self, agent: Agent) -> None:
+        """An interactive shell ignores SIGTERM; on SIGHUP it ends in order."""
+        said = agent.root / "said"
+        script = f"trap '' TERM; trap 'echo hung up >{said}; exit' HUP; echo begun; while :; do sleep 0.01; done"
+        client = begin(agent, "sh", "-c", script, tty={"rows": 24, "cols": 80})
+        client.wait_for_output(b"begun")
+        client.close()
+        agent.wait_for_no_child()
+        assert said.read_text(encoding="ascii") == "hung up\n"
 
     def test_its_user_owns_it(self, agent: Agent) -> None:
         account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())

@@ -29,6 +29,8 @@ GOOD: list[tuple[Getter, dict[str, object], object]] = [
     (lambda f: fields.get_str_list(f, "x"), {"x": ["a", ""]}, ["a", ""]),
     (lambda f: fields.get_env(f, "x"), {"x": {"A_1": "=", "b": ""}}, {"A_1": "=", "b": ""}),
     (lambda f: fields.get_env(f, "x"), {}, {}),
+    (lambda f: fields.get_env(f, "x", fields.get_bytes), {"x": {"A": "\udcff"}}, {"A": "\udcff"}),
+    (lambda f: fields.get_bytes_list(f, "x"), {"x": ["ü", "\udc80\udcff", ""]}, ["ü", "\udc80\udcff", ""]),
 ]
 
 BAD: list[tuple[Getter, dict[str, object], str]] = [
@@ -51,6 +53,8 @@ BAD: list[tuple[Getter, dict[str, object], str]] = [
     (lambda f: fields.get_list(f, "x"), {"x": {}}, "must be an array, not an object"),
     (lambda f: fields.get_list(f, "x"), {}, "must be an array"),
     (lambda f: fields.get_str_list(f, "x"), {"x": ["a", 1]}, "x must be a string"),
+    (lambda f: fields.get_bytes_list(f, "x"), {"x": ["\udc7f"]}, "x contains a lone surrogate"),
+    (lambda f: fields.get_bytes(f, "x"), {"x": 1}, "x must be a string, not an integer"),
     (lambda f: fields.get_env(f, "x"), {"x": {"1A": ""}}, "has a variable '1A'"),
     (lambda f: fields.get_env(f, "x"), {"x": {"A=B": ""}}, "has a variable"),
     (lambda f: fields.get_env(f, "x"), {"x": {"A": "\0"}}, "x.A must not contain a NUL"),

@@ -17,6 +17,7 @@ REQUEST = request("status", {})
 RESULT: Message = {"type": "result"}
 ERROR = error(ErrorCode.BUSY, "no")
 RESIZE: Message = {"type": "resize", "rows": 1, "cols": 1}
+SIGNAL: Message = {"type": "signal", "signal": 2}
 EVENT: Message = {"type": "run_started"}
 TIMED = bytes(8)
 
@@ -25,7 +26,7 @@ Item = tuple[Kind, Message | None]
 ITEMS: dict[str, Item] = {
     **{
         str(message["type"]): (Kind.MESSAGE, message)
-        for message in (WELCOME, REQUEST, RESULT, ERROR, RESIZE, EVENT, HEARTBEAT, ACK)
+        for message in (WELCOME, REQUEST, RESULT, ERROR, RESIZE, SIGNAL, EVENT, HEARTBEAT, ACK)
     },
     **{kind.name: (kind, None) for kind in Kind if kind is not Kind.MESSAGE},
 }
@@ -35,12 +36,15 @@ LEGAL: dict[tuple[Phase, Role], dict[str, Phase]] = {
     (Phase.REQUEST, Role.AGENT): {"error": Phase.ACK},
     (Phase.REQUEST, Role.HOST): {"request": Phase.ANSWER},
     (Phase.ANSWER, Role.AGENT): {
-        **dict.fromkeys(["run_started", "heartbeat", "resize", "request", "ack"], Phase.ANSWER),
+        **dict.fromkeys(["run_started", "heartbeat", "resize", "signal", "request", "ack"], Phase.ANSWER),
         **dict.fromkeys(["STDOUT", "STDERR", "BYTES"], Phase.ANSWER),
         **dict.fromkeys(["result", "error"], Phase.ACK),
     },
-    (Phase.ANSWER, Role.HOST): dict.fromkeys(["resize", "STDIN", "BYTES"], Phase.ANSWER),
-    (Phase.ACK, Role.HOST): {"ack": Phase.CLOSED, **dict.fromkeys(["resize", "STDIN", "BYTES"], Phase.ACK)},
+    (Phase.ANSWER, Role.HOST): dict.fromkeys(["resize", "signal", "STDIN", "BYTES"], Phase.ANSWER),
+    (Phase.ACK, Role.HOST): {
+        "ack": Phase.CLOSED,
+        **dict.fromkeys(["resize", "signal", "STDIN", "BYTES"], Phase.ACK),
+    },
 }
 
 ON_THE_WAY = {
