@@ -16,9 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+from e2e.json_lines import checked
 
 RUM = Path(sys.executable).with_name("rum")
 
@@ -34,10 +37,10 @@ class Outcome:
     stderr: str
     seconds: float
 
-    @property
+    @cached_property
     def events(self) -> list[Json]:
-        """The JSON lines of a command that ran with `-o json`."""
-        return [json.loads(line) for line in self.stdout.splitlines()]
+        """The JSON lines of a command that ran with `-o json`; fails where one is not as docs/json.md has it."""
+        return [checked(line) for line in self.stdout.splitlines()]
 
     @property
     def done(self) -> Json:
@@ -81,7 +84,7 @@ class Live:
             except queue.Empty:
                 raise AssertionError(f"no such event within {within_s:.0f} s; seen: {self.seen[-20:]}") from None
             assert line is not None, f"the command ended without such an event; seen: {self.seen[-20:]}"
-            self.seen.append(json.loads(line))
+            self.seen.append(checked(line))
             if wanted(self.seen[-1]):
                 return self.seen[-1]
 
@@ -89,7 +92,7 @@ class Live:
         """The outcome once the command has ended."""
         deadline = time.monotonic() + within_s
         while (line := self._lines.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
-            self.seen.append(json.loads(line))
+            self.seen.append(checked(line))
         return self.so_far(self.process.wait(timeout=10))
 
     def so_far(self, exit_status: int = -1) -> Outcome:

@@ -68,6 +68,7 @@ def status(machine: Machine, emit: Emit) -> Message:
     latest = last_run(machine, ask_agent=answer is not None)
     started = machine.last_start()
     return {
+        "type": "status",
         "name": machine.config.name,
         "id": machine.config.id8,
         "state": machine.state(),

@@ -10,6 +10,7 @@ import click
 
 from rum.host.cli.options import Options, global_options
 from rum.host.errors import GuestError
+from rum.host.json_lines.answers import SshConfig
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -34,7 +35,8 @@ def ssh_config(options: Options) -> int:
     from rum.host import ssh as story
 
     lines = story.config_block(options.machine())
-    options.renderer.show({"config": "\n".join(lines) + "\n"}, lines)
+    found: SshConfig = {"type": "ssh-config", "config": "\n".join(lines) + "\n"}
+    options.renderer.show(found, lines)
     return 0
 
 

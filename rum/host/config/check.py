@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from rum.host.config.model import Config
+from rum.host.json_lines.answers import CheckedConfig
 from rum.host.outcome import counted
 from rum.host.sizes import show_size
 
 
-def summary(config: Config) -> dict[str, object]:
+def summary(config: Config) -> CheckedConfig:
     """The file in a few words, as an object."""
     return {
+        "type": "config",
         "valid": True,
         "path": str(config.path),
         "name": config.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from rum.host.images.cache import SUFFIXES, is_of_url, read_origin
 from rum.host.images.catalogue import CATALOGUE
 from rum.host.images.download import PART_SUFFIX, url_of_part
 from rum.host.images.usage import Usage, User, find_usage
+from rum.host.json_lines.answers import DownloadedImage, Images, KnownImage
 from rum.host.paths import image_cache
 from rum.host.vm.architecture import Architecture, host_architecture
 
@@ -85,9 +86,10 @@ def _catalogue_name(path: Path, architecture: Architecture) -> str | None:
     return None
 
 
-def inventory_fields(inventory: Inventory) -> Mapping[str, object]:
+def inventory_fields(inventory: Inventory) -> Images:
     """What `rum image list -o json` prints."""
     return {
+        "type": "images",
         "architecture": inventory.architecture.name,
         "directory": str(inventory.directory),
         "size": inventory.size,
@@ -97,12 +99,12 @@ def inventory_fields(inventory: Inventory) -> Mapping[str, object]:
     }
 
 
-def _published(architecture: Architecture) -> list[dict[str, object]]:
+def _published(architecture: Architecture) -> list[KnownImage]:
     found = {name: entry[architecture.name] for name, entry in CATALOGUE.items() if architecture.name in entry}
     return [{"name": name, "url": image.url, "firmware": list(image.firmware)} for name, image in found.items()]
 
 
-def _image_fields(image: Cached) -> dict[str, object]:
+def _image_fields(image: Cached) -> DownloadedImage:
     return {
         "name": image.name,
         "url": image.url,

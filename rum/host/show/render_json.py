@@ -11,7 +11,10 @@ from typing import TextIO
 from rum.host.channel.checked import RUN_EVENTS
 from rum.host.channel.wire import output_to_json
 from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
+from rum.host.json_lines import SCHEMA_VERSION
+from rum.host.json_lines.events import Done, Error
 from rum.host.show.render import Ending, PlainRenderer, Verbosity
+from rum.host.text import clean
 from rum.protocol import LogEvent
 
 PROGRESS_EVERY_S = 1.0
@@ -52,13 +55,7 @@ class JsonRenderer:
     def end(self, ending: Ending) -> None:
         """Print `done`, and an error also for people."""
         self._finish_output()
-        done: dict[str, object] = {"type": "done", "command": ending.command}
-        done.update(ok=ending.exit == 0, exit=ending.exit)
-        if ending.code:
-            message = "\n".join((ending.text, *ending.problems))
-            error: dict[str, object] = {"code": ending.code, "message": message, "hint": ending.hint}
-            done["error"] = {**error, "problems": list(ending.problems)} if ending.problems else error
-        self._print(done)
+        self._print(done_fields(ending))
         if ending.code:
             self._errors.end(ending)
 
@@ -90,6 +87,31 @@ class JsonRenderer:
     def _print(self, fields: Mapping[str, object]) -> None:
         self._out.write(json.dumps(fields) + "\n")
         self._out.flush()
+
+
+def done_fields(ending: Ending) -> Done:
+    """The last line."""
+    done: Done = {
+        "type": "done",
+        "schema": SCHEMA_VERSION,
+        "command": ending.command,
+        "ok": ending.exit == 0,
+        "exit": ending.exit,
+    }
+    if ending.code:
+        done["error"] = error_fields(ending)
+    return done
+
+
+def error_fields(ending: Ending) -> Error:
+    """The error in it."""
+    message = "\n".join((ending.text, *ending.problems))
+    error: Error = {"code": ending.code, "message": message, "hint": ending.hint}
+    if ending.problems:
+        error["problems"] = list(ending.problems)
+    if ending.tail:
+        error["tail"] = list(map(clean, ending.tail))
+    return error
 
 
 def event_fields(event: Phase | Notice | Progress | ConsoleLine | RunEvent) -> Mapping[str, object]:

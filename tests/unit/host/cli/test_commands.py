@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 import pytest
 
+from e2e.json_lines import checked
 from tests.unit.host.local_guest import CHECKOUT, LocalGuest, local_guest, script_toml, wait_until
 
 
@@ -43,7 +43,7 @@ def read_up_to(stream: IO[bytes], line: bytes) -> None:
 
 
 def json_lines(output: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in output.splitlines()]
+    return [checked(line) for line in output.splitlines()]
 
 
 def without_times(output: bytes) -> str:
@@ -104,7 +104,7 @@ def test_quiet_prints_the_outcome_only(tmp_path: Path) -> None:
         done = rum(guest, "-q", "up")
         assert without_times(done.stdout) == "VM demo is up: 1 script passed (T)\n"
         assert json_lines(rum(guest, "-q", "-o", "json", "up").stdout) == [
-            {"type": "done", "command": "up", "ok": True, "exit": 0}
+            {"type": "done", "schema": 1, "command": "up", "ok": True, "exit": 0}
         ]
 
 
@@ -253,8 +253,8 @@ def test_logs_follow_a_run_to_its_end(tmp_path: Path) -> None:
 
 def test_status_tells_state_agent_and_last_run(tmp_path: Path) -> None:
     with local_guest(tmp_path, script_toml("one", "exit 9")) as guest:
-        before = json.loads(rum(guest, "status", "-o", "json").stdout)
-        assert set(before) == {
+        before = checked(rum(guest, "status", "-o", "json").stdout)
+        assert set(before) >= {
             *("name", "id", "state", "provisioned", "accelerator", "transport", "agent", "ports", "last_run")
         }
         assert (before["state"], before["provisioned"], before["last_run"], before["ports"]) == (
@@ -265,7 +265,7 @@ def test_status_tells_state_agent_and_last_run(tmp_path: Path) -> None:
         )
         assert before["agent"]["vm_id"] == guest.the_vm_id
         rum(guest, "up")
-        after = json.loads(rum(guest, "status", "-o", "json").stdout)
+        after = checked(rum(guest, "status", "-o", "json").stdout)
         assert (after["last_run"]["success"], after["last_run"]["failed_script"]) == (False, "one")
         assert "'one' failed with exit code 9" in rum(guest, "status").stdout.decode()
 
@@ -280,7 +280,7 @@ def test_status_of_an_unseen_run_leaves_it_unseen(tmp_path: Path) -> None:
         fine.unlink()
         guest.start()
         wait_until(
-            lambda: json.loads(rum(guest, "status", "-o", "json").stdout)["last_run"]["success"] is False, "the run"
+            lambda: checked(rum(guest, "status", "-o", "json").stdout)["last_run"]["success"] is False, "the run"
         )
         assert b"each | here\n" in rum(guest, "up").stdout
 
@@ -288,7 +288,13 @@ def test_status_of_an_unseen_run_leaves_it_unseen(tmp_path: Path) -> None:
 def test_version_and_help_need_no_configuration(tmp_path: Path) -> None:
     done = rum(None, "version", cwd=tmp_path)
     assert re.fullmatch(rb"rum \S+ \(Python 3\.\d+\.\d+\)\n", done.stdout)
-    assert set(json.loads(rum(None, "version", "-o", "json", cwd=tmp_path).stdout)) == {"version", "protocol", "python"}
+    assert set(checked(rum(None, "version", "-o", "json", cwd=tmp_path).stdout)) == {
+        "type",
+        "version",
+        "protocol",
+        "schema",
+        "python",
+    }
     assert rum(None, "--help", cwd=tmp_path).returncode == 0
 
 

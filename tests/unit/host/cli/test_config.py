@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from e2e.json_lines import checked
 from rum.host.config.init import TEMPLATE
 from rum.host.config.load import load_config
 from rum.host.config.schema import json_schema
@@ -41,7 +42,7 @@ def test_check_says_in_one_line_what_a_valid_file_makes(tmp_path: Path) -> None:
         f"{path} is valid: VM box from https://example.org/image.qcow2, 4 CPUs, 4096 MiB of memory, a disk of 1 TiB, "
         "10 drives, 2 mounts, 2 ports, 3 scripts\n"
     )
-    found = json.loads(rum(tmp_path, "-o", "json", "config", "check", "-c", "box.toml").stdout)
+    found = checked(rum(tmp_path, "-o", "json", "config", "check", "-c", "box.toml").stdout)
     assert (found["valid"], found["path"], found["name"]) == (True, str(path), "box")
     assert found["scripts"] == ["system", "migrate.2", "boot"]
 
@@ -56,7 +57,7 @@ def test_check_says_everything_that_is_wrong(tmp_path: Path) -> None:
         f'  {path}, line 4: resources.cpus = "2": must be an integer from 1 to 255',
         f"  {path}, line 5: resources.ram: there is no such key; allowed are cpus, disk, memory_mb",
     ]
-    [told] = [json.loads(line) for line in rum(tmp_path, "config", "check", "-o", "json").stdout.splitlines()]
+    [told] = [checked(line) for line in rum(tmp_path, "config", "check", "-o", "json").stdout.splitlines()]
     assert (told["command"], told["ok"], told["exit"], told["error"]["code"]) == ("config check", False, 2, "config")
     assert "line 4: resources.cpus" in told["error"]["message"]
     assert told["error"]["problems"] == [line.strip() for line in done.stderr.splitlines()[1:]]

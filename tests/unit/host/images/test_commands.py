@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.json_lines import checked
 from rum.host.__main__ import main
 from rum.host.config.model import ImageConfig
 from rum.host.images.cache import Source, cache_path
@@ -124,7 +124,7 @@ class TestList:
         make_vm("dev", pulled(cache), tmp_path)
         make_vm("broken", pulled(cache), tmp_path).joinpath("state.json").write_text("{")
         (line,) = Command(capfd, "list", "-o", "json").out.splitlines()
-        found = json.loads(line)
+        found = checked(line)
         (image,) = found["images"]
         assert (image["name"], image["path"], image["whole"]) == ("debian-12", str(pulled(cache)), True)
         assert image["used_by"] == [{"name": "dev", "config": "/srv/dev/rum.toml"}]

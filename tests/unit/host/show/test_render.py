@@ -147,7 +147,7 @@ def test_json_keeps_events_and_joins_characters() -> None:
     assert {"type": "notice", "text": "n", "warning": True} in lines
     assert {"type": "phase", "name": "image", "status": "done", "duration_ms": 5} in lines
     assert not any(line["type"] == "console" for line in lines)
-    assert lines[-1] == {"type": "done", "command": "up", "ok": True, "exit": 0}
+    assert lines[-1] == {"type": "done", "schema": 1, "command": "up", "ok": True, "exit": 0}
 
 
 def test_what_a_script_left_unfinished_is_not_kept_for_the_next() -> None:

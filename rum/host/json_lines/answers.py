@@ -1,0 +1,202 @@
+"""What commands print that are asked for something; each is the only line of its command."""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+from rum.host.json_lines.events import Ending
+
+State = Literal["absent", "stopped", "running", "paused", "crashed"]
+
+
+class LastResult(Ending):
+    """How a script ended the last time."""
+
+    run_id: str
+    boot_id: str
+    sha256: str
+    """Of the script as it was then."""
+
+
+class KnownScript(TypedDict):
+    """A script that the agent has been sent."""
+
+    name: str
+    order: int
+    run_on: str
+    """`system` or `boot`."""
+    sha256: str
+    """Of its text and environment."""
+    last: LastResult | None
+
+
+class Position(TypedDict):
+    """Where a run that goes on has come to."""
+
+    run_id: str
+    trigger: str
+    script: str | None
+    index: int
+    total: int
+
+
+class Agent(TypedDict):
+    """What the agent says of itself."""
+
+    agent_version: str
+    python: str
+    boot_id: str
+    vm_id: str
+    uptime_s: float
+    """Since the guest booted."""
+    system_provisioned: bool
+    run: Position | None
+    scripts: list[KnownScript]
+
+
+class ForwardedPort(TypedDict):
+    """A port of this host that leads into the guest."""
+
+    bind: str
+    host: int
+    guest: int
+    auto: bool
+    """Whether it is there because somebody in the guest listens, by `[auto_ports]`."""
+
+
+class LastRun(TypedDict):
+    """The latest run: its beginning and, once it is over, its result."""
+
+    run_id: str
+    trigger: str
+    boot_id: str
+    first_boot: bool
+    scripts: list[str]
+    running: bool
+    """Whether it goes on, so that there is no result yet."""
+    success: bool | None
+    failed_script: NotRequired[str | None]
+    exit_code: NotRequired[int | None]
+    signal: NotRequired[int | None]
+    timed_out: NotRequired[bool]
+    cancelled: NotRequired[bool]
+    interrupted: NotRequired[bool]
+    ran: NotRequired[list[str]]
+    skipped: NotRequired[list[str]]
+    changed: NotRequired[list[str]]
+    system_provisioned: NotRequired[bool]
+
+
+class Status(TypedDict):
+    """`rum status`: the only line."""
+
+    type: Literal["status"]
+    name: str
+    id: str
+    state: State
+    provisioned: bool
+    """Whether every System script has passed."""
+    accelerator: str | None
+    """`kvm` or `tcg`; null where it was never started."""
+    transport: str | None
+    """`vhost-vsock` or `vhost-user`."""
+    agent: Agent | None
+    """Null where it does not answer."""
+    ports: list[ForwardedPort]
+    last_run: LastRun | None
+
+
+class Version(TypedDict):
+    """`rum version`: the only line."""
+
+    type: Literal["version"]
+    version: str
+    protocol: int
+    """Between rum and its agent."""
+    schema: Literal[1]
+    """Of these lines."""
+    python: str
+
+
+class KnownImage(TypedDict):
+    """An image that rum knows by name."""
+
+    name: str
+    url: str
+    firmware: list[str]
+    """What it can be started by; the first is the default."""
+
+
+class ImageUser(TypedDict):
+    """A VM that stands on an image."""
+
+    name: str
+    config: str
+    """Its rum.toml."""
+
+
+class DownloadedImage(TypedDict):
+    """A file of the image cache."""
+
+    name: str | None
+    url: str | None
+    path: str
+    size: int
+    """In bytes."""
+    whole: bool
+    """False: a download that goes on, or was broken off."""
+    modified: str
+    """In ISO 8601."""
+    used_by: list[ImageUser]
+
+
+class UnreadableVm(TypedDict):
+    """A VM whose state cannot be read, so that it may stand on any image."""
+
+    name: str
+    problem: str
+
+
+class Images(TypedDict):
+    """`rum image list`: the only line."""
+
+    type: Literal["images"]
+    architecture: str
+    directory: str
+    size: int
+    """Of all files, in bytes."""
+    catalogue: list[KnownImage]
+    images: list[DownloadedImage]
+    unreadable_vms: list[UnreadableVm]
+
+
+class CheckedConfig(TypedDict):
+    """`rum config check` of a file that is right: the only line."""
+
+    type: Literal["config"]
+    valid: Literal[True]
+    path: str
+    name: str
+    id: str
+    image: str
+    cpus: int
+    memory_mb: int
+    disk_bytes: int
+    drives: list[str]
+    mounts: list[str]
+    """Their targets."""
+    ports: list[int]
+    """Of this host."""
+    scripts: list[str]
+
+
+class SshConfig(TypedDict):
+    """`rum ssh-config`: the only line."""
+
+    type: Literal["ssh-config"]
+    config: str
+    """A Host block of ssh_config(5)."""
+
+
+Answer = Status | Version | Images | CheckedConfig | SshConfig
+"""Any of them; `type` says which. `rum config schema` prints something else: the JSON Schema of rum.toml."""
