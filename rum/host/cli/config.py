@@ -8,17 +8,21 @@ from pathlib import Path
 
 import click
 
+from rum.host.cli.help import command, group
 from rum.host.cli.options import Options, global_options
 from rum.host.show.render import Ending
 
 
-@click.group(no_args_is_help=False)
+@group(examples=["rum config check"])
 @global_options
 def config() -> None:
-    """Check rum.toml, or show what may be in it."""
+    """Check rum.toml.
+
+    Or show what may be in it, as a JSON Schema.
+    """
 
 
-@config.command()
+@command(parent=config, examples=["rum config check"])
 @global_options
 @click.pass_obj
 def check(options: Options) -> int:
@@ -30,7 +34,7 @@ def check(options: Options) -> int:
     return 0
 
 
-@config.command()
+@command(parent=config, examples=["rum config schema > rum.schema.json"])
 @global_options
 @click.pass_obj
 def schema(options: Options) -> int:
@@ -42,11 +46,11 @@ def schema(options: Options) -> int:
     return 0
 
 
-@click.command()
+@command(examples=["rum init", "rum -c demo/rum.toml init"])
 @global_options
 @click.pass_obj
 def init(options: Options) -> int:
-    """Write a commented rum.toml to begin with."""
+    """Write a first rum.toml."""
     from rum.host.config import init as story
 
     path = Path(options.config) if options.config else story.default_path()

@@ -6,11 +6,16 @@ import sys
 
 import click
 
+from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 from rum.host.show.render import Ending
 
 
-@click.command("exec", context_settings={"allow_interspersed_args": False})
+@command(
+    "exec",
+    context_settings={"allow_interspersed_args": False},
+    examples=["rum exec -- uname -r", "rum exec --user rum --cwd /srv/app -- make test", "rum exec -t -- htop"],
+)
 @global_options
 @click.option("--user", help="As whom (default: root).")
 @click.option("--cwd", metavar="DIR", help="In which directory of the guest (default: /).")
@@ -28,7 +33,11 @@ def exec_(
     timeout_s: float | None,
     tty: bool,
 ) -> int:
-    """Run a command in the guest, with its streams and its exit status."""
+    """Run a command in the guest.
+
+    It has this command's streams, and its exit status is this command's: 128+n for signal n, 124 out of time, 125
+    where rum itself failed.
+    """
     from rum.host import exec as story
 
     if tty and not sys.stdin.isatty():

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import click
 
+from rum.host.cli.help import command, group
 from rum.host.cli.options import Options, global_options
 from rum.host.outcome import Outcome
 from rum.host.show.render import Ending
 
 
-@click.group(no_args_is_help=False)
+@group(examples=["rum image list", "rum image pull debian-12"])
 @global_options
 def image() -> None:
-    """See, download and remove the images that VMs stand on."""
+    """See, download and remove images."""
 
 
-@image.command("list")
+@command("list", parent=image, examples=["rum image list"])
 @global_options
 @click.pass_obj
 def list_(options: Options) -> int:
@@ -32,7 +33,7 @@ def list_(options: Options) -> int:
     return 0
 
 
-@image.command()
+@command(parent=image, examples=["rum image pull debian-12"])
 @global_options
 @click.option("--sha256", metavar="HEX", help="What the file must be.")
 @click.option("--sha512", metavar="HEX", help="What the file must be.")
@@ -47,7 +48,7 @@ def pull(options: Options, base: str, sha256: str | None, sha512: str | None) ->
     return end(options, story.pull(ImageConfig(base, **sums), options.renderer.emit))
 
 
-@image.command()
+@command(parent=image, examples=["rum image remove debian-11", "rum image remove --unused"])
 @global_options
 @click.option("--unused", is_flag=True, help="Remove every image that no VM stands on.")
 @click.argument("targets", nargs=-1, metavar="[NAME|URL|FILE]...")

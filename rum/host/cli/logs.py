@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 from rum.host.events import Emit
 from rum.host.outcome import Outcome
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from rum.host.vm.machine import Machine
 
 
-@click.command()
+@command(examples=["rum logs --follow", "rum logs --run 000002-b59574 --script migrate"])
 @global_options
 @click.option("-f", "--follow", is_flag=True, help="Stay until the run has ended.")
 @click.option("--run", "run_id", metavar="ID", help="Which run (default: the latest).")

@@ -60,8 +60,17 @@ def end_by_usage(options: Options, arguments: Sequence[str], exc: click.UsageErr
         options.output = "json"
     command = exc.ctx.command_path if exc.ctx else "rum"
     options.command = options.command or command.removeprefix("rum").strip()
-    error = ConfigError(exc.format_message(), hint=f"see `{command} --help`")
+    error = ConfigError(as_ours(exc.format_message()), hint=f"see `{command} --help`")
     return end(options, Ending.of_error(options.command, error))
+
+
+def as_ours(text: str) -> str:
+    """What click says, written as rum writes.
+
+    >>> as_ours("No such option '--verbos'. Did you mean '--verbose'?")
+    "no such option '--verbos'; did you mean '--verbose'?"
+    """
+    return (text[:1].lower() + text[1:]).removesuffix(".").replace(". Did", "; did")
 
 
 def wants_json(arguments: Sequence[str]) -> bool:

@@ -79,6 +79,11 @@ def remember(context: click.Context, parameter: click.Parameter, value: object) 
         setattr(options, str(parameter.name), value)
 
 
+def is_global(parameter: click.Parameter) -> bool:
+    """Whether an option is one that every command takes."""
+    return parameter.callback is remember
+
+
 def global_options(command: _F) -> _F:
     """The options that every command takes, as the group does."""
     given: dict[str, Any] = {"callback": remember, "expose_value": False, "is_eager": True}

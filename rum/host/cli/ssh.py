@@ -8,17 +8,24 @@ from pathlib import Path
 
 import click
 
+from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 from rum.host.errors import GuestError
 from rum.host.json_lines.answers import SshConfig
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@command(
+    context_settings={"allow_interspersed_args": False},
+    examples=["rum ssh", "rum ssh uname -a", "rum ssh -- -L 8080:localhost:80"],
+)
 @global_options
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def ssh(options: Options, arguments: tuple[str, ...]) -> int:
-    """Log in over SSH, or run a command: `rum ssh uname -a`, `rum ssh -- -L 8080:localhost:80`."""
+    """Log in over SSH.
+
+    Or run a command, or forward a port: whatever ssh(1) takes. The guest needs no network for it.
+    """
     from rum.host import ssh as story
 
     program, command = story.ssh_command(options.machine(), options.renderer.emit, arguments)
@@ -27,11 +34,11 @@ def ssh(options: Options, arguments: tuple[str, ...]) -> int:
     os.execv(program, command)
 
 
-@click.command("ssh-config")
+@command("ssh-config", examples=["rum ssh-config > vm.conf && scp -F vm.conf notes.txt demo:"])
 @global_options
 @click.pass_obj
 def ssh_config(options: Options) -> int:
-    """Print the VM's Host block for ssh: `ssh -F <(rum ssh-config) NAME`."""
+    """Print the Host block for ssh -F."""
     from rum.host import ssh as story
 
     lines = story.config_block(options.machine())
@@ -40,7 +47,7 @@ def ssh_config(options: Options) -> int:
     return 0
 
 
-@click.command(hidden=True)
+@command(hidden=True)
 @global_options
 @click.option("--known-hosts", is_flag=True, help="Bring the known host keys up to date first.")
 @click.argument("port", type=click.IntRange(1, 65535))
@@ -56,7 +63,7 @@ def proxy(options: Options, port: int, known_hosts: bool) -> int:
     return 0
 
 
-@click.command("forward-ports", hidden=True)
+@command("forward-ports", hidden=True)
 @global_options
 @click.option("--ports-file", required=True, type=click.Path(path_type=Path), help="What `rum up` knows it by.")
 @click.pass_obj

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
+from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 
 
-@click.command()
+@command(examples=["rum status", "rum -o json status | jq -r .state"])
 @global_options
 @click.pass_obj
 def status(options: Options) -> int:
-    """Show the state of the VM, its agent and its latest run."""
+    """Show the VM, its agent and its latest run."""
     from rum.host import lifecycle
     from rum.host.show.status_text import status_lines
 

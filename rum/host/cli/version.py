@@ -8,13 +8,14 @@ import click
 
 import rum
 from rum.host.__main__ import version_line
+from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 from rum.host.json_lines import SCHEMA_VERSION
 from rum.host.json_lines.answers import Version
 from rum.protocol.limits import PROTOCOL_VERSION
 
 
-@click.command()
+@command(examples=["rum version"])
 @global_options
 @click.pass_obj
 def version(options: Options) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 from rum.host.events import Emit
 from rum.host.outcome import Outcome, interrupted
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rum.host.vm.machine import Machine
 
 
-@click.command()
+@command(examples=["rum up", "rum -o json up | jq -r 'select(.type == \"output\").text'"])
 @global_options
 @click.pass_obj
 def up(options: Options) -> int:
@@ -26,20 +27,20 @@ def up(options: Options) -> int:
     return options.tell(story.up)
 
 
-@click.command()
+@command(examples=["rum provision           # what has to run", "rum provision --system  # the system scripts again"])
 @global_options
 @click.option("--system", "mode", flag_value=Mode.SYSTEM.value, help="Run the system scripts again.")
 @click.option("--boot", "mode", flag_value=Mode.BOOT.value, help="Run the boot scripts again.")
 @click.option("--all", "mode", flag_value=Mode.ALL.value, help="Run all scripts again.")
 @click.pass_obj
 def provision(options: Options, mode: str | None) -> int:
-    """Run the scripts that have to run, in a VM that is up."""
+    """Run the scripts that have to run."""
     from rum.host import up as story
 
     return options.tell(lambda machine, emit: story.provision(machine, emit, Mode(mode or Mode.AUTO.value)))
 
 
-@click.command()
+@command(examples=["rum down"])
 @global_options
 @click.pass_obj
 def down(options: Options) -> int:
@@ -49,7 +50,7 @@ def down(options: Options) -> int:
     return options.tell(lambda machine, _emit: lifecycle.down(machine))
 
 
-@click.command()
+@command(examples=["rum destroy     # asks first", "rum destroy -y"])
 @global_options
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
