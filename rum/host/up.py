@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
+from rum.host.channel.client import AgentConnection
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import StoppedError, boot_deadline, wait_for_agent
-from rum.host.errors import EXIT_INTERRUPTED, GuestError
-from rum.host.events import Emit, Notice, Phase
+from rum.host.errors import EXIT_INTERRUPTED
+from rum.host.events import Emit, Notice
 from rum.host.guest.agent_upgrade import upgrade_if_outdated
 from rum.host.guest.drive_release import release_drives
 from rum.host.guest.guest_settings import update_settings
 from rum.host.interrupts import FirstInterrupt
 from rum.host.lifecycle import require_running
-from rum.host.outcome import Outcome
+from rum.host.outcome import Outcome, counted
+from rum.host.ports.forwards import forwarded
+from rum.host.ports.host_ports import spelled
+from rum.host.progress import phase
 from rum.host.runs.provisioning import Provisioning
 from rum.host.runs.runreader import RunReader
 from rum.host.vm.machine import Machine
-from rum.protocol import Message, Mode
+from rum.protocol import Mode
+
+PORTS_SHOWN = 3
 
 STALE_STATE_MS = 5000
 """libvirt takes a moment to notice that a QEMU was killed, and until then says that the VM runs."""
@@ -30,6 +37,7 @@ def up(machine: Machine, emit: Emit) -> Outcome:
 
     The lock is held for the first part only: runs are kept apart by the agent, and `rum down` must work meanwhile.
     """
+    begun = time.monotonic()
     with machine.lock():
         started = machine.start()
     looked_at = time.monotonic()
@@ -37,61 +45,76 @@ def up(machine: Machine, emit: Emit) -> Outcome:
         by = f"accelerator {started.accelerator}, transport {started.transport}"
         emit(Notice(f"VM {machine.config.name} runs already; {by}"))
     try:
-        welcome = await_agent(machine, emit)
+        connection = await_boot(machine, emit)
     except StoppedError:
         if started.booted or since(looked_at) > STALE_STATE_MS:
             raise
         emit(Notice(f"VM {machine.config.name} has just died; it is started again", warning=True))
         with machine.lock():
             machine.start()
-        welcome = await_agent(machine, emit)
-    machine.note_answer()
-    upgrade_if_outdated(machine, welcome, emit)
-    update_settings(machine, emit)
-    return provisioned_and_released(machine, emit, "rum up")
+        connection = await_boot(machine, emit)
+    prepare_agent(machine, connection, emit)
+    return provisioned_and_released(machine, emit, "rum up", begun)
 
 
 def provision(machine: Machine, emit: Emit, mode: Mode) -> Outcome:
     """Provision a VM that runs. Raises RumError."""
+    begun = time.monotonic()
     require_running(machine)
     with wait_for_agent(machine, boot_deadline(machine), emit, "waiting for the agent") as connection:
         welcome = connection.welcome
     upgrade_if_outdated(machine, welcome, emit)
     if mode is Mode.AUTO:
-        return provisioned_and_released(machine, emit, "rum provision")
+        return provisioned_and_released(machine, emit, "rum provision", begun)
     command = f"rum provision --{mode.value}"
-    return provisioned(machine, emit, command, lambda provisioning: provisioning.selected(mode))
+    return provisioned(machine, emit, command, lambda provisioning: provisioning.selected(mode), begun)
 
 
-def provisioned_and_released(machine: Machine, emit: Emit, command: str) -> Outcome:
+def provisioned_and_released(machine: Machine, emit: Emit, command: str, begun: float) -> Outcome:
     """What has to run has run; drives that rum.toml does not name any more are out of the VM."""
-    outcome = provisioned(machine, emit, command, Provisioning.auto)
+    outcome = provisioned(machine, emit, command, Provisioning.auto, begun)
     if outcome.exit != EXIT_INTERRUPTED:
         release_drives(machine, emit)
     return outcome
 
 
-def provisioned(guest: Guest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome]) -> Outcome:
-    """The work, with a first Ctrl+C that cancels the run instead of leaving it alone."""
+def provisioned(
+    guest: Guest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome], begun: float | None = None
+) -> Outcome:
+    """The work, with a first Ctrl+C that cancels the run instead of leaving it alone; the command began at `begun`."""
     with FirstInterrupt() as interrupt, contextlib.closing(RunReader(guest, emit, interrupt)) as reader:
         drives = guest.drives_script()
         scripts = [*([drives] if drives else []), *guest.config.scripts]
-        return work(Provisioning(reader, scripts, command))
+        outcome = work(Provisioning(reader, scripts, command, begun))
+    return outcome if outcome.code else dataclasses.replace(outcome, hint=next_steps(forwarded(guest.paths)))
 
 
-def await_agent(guest: Guest, emit: Emit) -> Message:
-    """Wait until the agent answers, as a phase of the command; its welcome. Raises GuestError."""
-    start = time.monotonic()
-    emit(Phase("agent", "started"))
-    try:
-        with wait_for_agent(guest, boot_deadline(guest), emit) as connection:
+def await_boot(guest: Guest, emit: Emit) -> AgentConnection:
+    """Wait until the agent answers, however far the boot is, as a phase of the command. Raises GuestError."""
+    with phase(emit, "boot"):
+        return wait_for_agent(guest, boot_deadline(guest), emit)
+
+
+def prepare_agent(machine: Machine, connection: AgentConnection, emit: Emit) -> None:
+    """The agent is this rum's, and the guest has the settings of rum.toml: a phase as well. Raises GuestError."""
+    with phase(emit, "agent") as detail:
+        with connection:
             status = connection.call("status")
-    except GuestError:
-        emit(Phase("agent", "failed", since(start)))
-        raise
-    detail = f"rum-agent {status.get('agent_version')}, Python {status.get('python')}"
-    emit(Phase("agent", "done", since(start), detail))
-    return connection.welcome
+        detail.append(f"rum-agent {status.get('agent_version')}, Python {status.get('python')}")
+        machine.note_answer()
+        upgrade_if_outdated(machine, connection.welcome, emit)
+        update_settings(machine, emit)
+
+
+def next_steps(ports: Sequence[Mapping[str, object]]) -> str:
+    """What can be done with a VM that is up.
+
+    >>> next_steps([{"bind": "127.0.0.1", "host": 8080, "guest": 80, "auto": False}])
+    "`rum ssh` logs in, `rum exec -- COMMAND` runs a command; 127.0.0.1:8080 leads to the guest's 80"
+    """
+    leading = [f"{spelled(port['bind'], port['host'])} leads to the guest's {port['guest']}" for port in ports]
+    more = [f"`rum status` shows {counted(len(ports) - PORTS_SHOWN, 'more port')}"] if len(ports) > PORTS_SHOWN else []
+    return "; ".join(["`rum ssh` logs in, `rum exec -- COMMAND` runs a command", *leading[:PORTS_SHOWN], *more])
 
 
 def since(start: float) -> int:

@@ -28,14 +28,19 @@ BUSY_MAX = 100
 
 
 class Provisioning:
-    """One `up` or `provision`, with an agent that has answered. Everything raises GuestError."""
+    """One `up` or `provision`, with an agent that has answered. Everything raises GuestError.
 
-    def __init__(self, reader: RunReader, scripts: Sequence[ProvisionScript], command: str) -> None:
+    `begun`: when the command began, by the monotonic clock; now, unless it did something before.
+    """
+
+    def __init__(
+        self, reader: RunReader, scripts: Sequence[ProvisionScript], command: str, begun: float | None = None
+    ) -> None:
         self._reader = reader
         self._name = reader.guest.config.name
         self._scripts = list(scripts)
         self._command = command
-        self._start = time.monotonic()
+        self._begun = time.monotonic() if begun is None else begun
 
     def auto(self) -> Outcome:
         """What `up` does: show the unseen run, end with its failure if it is the answer already, else provision."""
@@ -144,7 +149,7 @@ class Provisioning:
         return self._passed(result) if result.success else self._failed(view)
 
     def _passed(self, result: ProvisionResult) -> Outcome:
-        took = seconds((time.monotonic() - self._start) * 1000)
+        took = seconds((time.monotonic() - self._begun) * 1000)
         return Outcome(f"VM {self._name} is up: {what_passed(result)} ({took})")
 
     def _failed(self, view: RunView) -> Outcome:

@@ -10,9 +10,11 @@ from typing import cast
 
 import pytest
 
+from rum import __version__
 from rum.host import up as story
 from rum.host.channel.reach import StoppedError
 from rum.host.errors import HostError
+from rum.host.events import Phase
 from rum.host.guest import drive_release
 from rum.host.guest.drives import drives_script
 from rum.host.vm.machine import Machine, Started
@@ -66,6 +68,37 @@ def test_nor_is_one_that_was_shut_down_later(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(story, "STALE_STATE_MS", -1)
     with local_guest(tmp_path) as guest, pytest.raises(StoppedError):
         up(guest, Seen(), (False, False), (True, True))
+
+
+def test_a_boot_and_what_makes_the_agent_ready_are_phases(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        seen = Seen()
+        assert up(guest, seen, (True, True)) == 0
+        phases = [(event.name, event.status) for event in seen if isinstance(event, Phase)]
+        assert phases == [("boot", "started"), ("boot", "done"), ("agent", "started"), ("agent", "done")]
+        [ready] = [event for event in seen if isinstance(event, Phase) and event.detail]
+        assert ready.detail.startswith(f"rum-agent {__version__}, Python 3")
+
+
+def test_a_boot_that_fails_is_a_phase_that_failed(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        seen = Seen()
+        with pytest.raises(StoppedError):
+            up(guest, seen, (True, False))
+        assert [(event.name, event.status) for event in seen if isinstance(event, Phase)][-1] == ("boot", "failed")
+
+
+def test_what_is_up_says_how_long_it_took_and_what_can_be_done_with_it(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        outcome = story.up(cast(Machine, PlayedMachine(guest, (True, True))), Seen())
+        assert outcome.text.startswith("VM demo is up: no scripts to run (")
+        assert outcome.hint == "`rum ssh` logs in, `rum exec -- COMMAND` runs a command"
+
+
+def test_only_the_first_ports_are_spelled_out() -> None:
+    ports = [{"bind": "127.0.0.1", "host": 8000 + number, "guest": number, "auto": True} for number in range(9)]
+    steps = story.next_steps(ports)
+    assert steps.endswith("; 127.0.0.1:8002 leads to the guest's 2; `rum status` shows 6 more ports")
 
 
 EMPTY = drives_script((), "", {})
