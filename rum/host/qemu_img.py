@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rum.host.errors import HostError
 from rum.host.files import publish
+from rum.host.remedies import missing
 
-INSTALL_HINT = "install it: apt-get install qemu-utils"
 TIMEOUT_S = 600.0
 """`qemu-img check` reads all tables of an image, which may lie on a slow disk."""
 
@@ -40,7 +40,7 @@ def run_qemu_img(*arguments: str) -> subprocess.CompletedProcess[str]:
             env={**os.environ, "LC_ALL": "C"},
         )
     except FileNotFoundError:
-        raise HostError("there is no qemu-img in PATH", hint=INSTALL_HINT) from None
+        raise missing("qemu-img", "qemu-img") from None
     except subprocess.TimeoutExpired as exc:
         raise HostError(f"qemu-img {arguments[0]} has not ended within {TIMEOUT_S:.0f} s") from exc
 

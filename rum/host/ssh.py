@@ -23,6 +23,7 @@ from rum.host.lifecycle import require_running
 from rum.host.own_command import own_command_line
 from rum.host.ports.forwards import warn_if_missing
 from rum.host.ports.relay import Relay, StandardStreams, open_forward
+from rum.host.remedies import missing
 from rum.host.vm.machine import Machine
 
 SSH_PORT = 22
@@ -66,7 +67,7 @@ def ssh_command(machine: Machine, emit: Emit, arguments: Sequence[str]) -> tuple
     require_running(machine)
     program = shutil.which("ssh")
     if program is None:
-        raise HostError("there is no ssh in PATH", hint="install it: apt-get install openssh-client")
+        raise missing("ssh", "ssh")
     warn_if_missing(machine.config, machine.paths, emit)
     await_sshd(machine, emit)
     options = [f"-o{name}={value}" for name, value in ssh_options(machine, fill=False).items()]

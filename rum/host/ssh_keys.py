@@ -7,6 +7,7 @@ import subprocess
 from rum.host.errors import HostError
 from rum.host.files import publish
 from rum.host.paths import VmPaths
+from rum.host.remedies import missing
 
 
 def require_ssh_key(paths: VmPaths, comment: str) -> str:
@@ -27,7 +28,7 @@ def _generate(paths: VmPaths, comment: str) -> None:
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
         )
     except FileNotFoundError:
-        raise HostError("there is no ssh-keygen in PATH", hint="install it: apt-get install openssh-client") from None
+        raise missing("ssh-keygen", "ssh") from None
     except subprocess.TimeoutExpired as exc:
         raise HostError("ssh-keygen has not ended within 60 s") from exc
     if done.returncode != 0:

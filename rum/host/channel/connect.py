@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 
+from rum.host import remedies
 from rum.host.channel.half_open import HalfOpen
 from rum.host.channel.transport import Endpoint, UnixEndpoint, VsockEndpoint
 from rum.host.channel.vhost_worker import Channel, channel_behind
@@ -60,7 +61,9 @@ def _open_vsock(endpoint: VsockEndpoint, deadline: Deadline, check: Check) -> so
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as exc:
-        raise HostError(f"cannot open a vsock socket: {exc.strerror}", hint="sudo modprobe vhost_vsock") from exc
+        raise HostError(
+            f"cannot open a vsock socket: {exc.strerror}", hint=remedies.as_root("modprobe vhost_vsock")
+        ) from exc
     enlarge_buffer(sock)
     return _connected(sock, (endpoint.cid, endpoint.port), VSOCK_NOT_READY, deadline, check)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rum.host import remedies
 from rum.host.errors import HostError
 from rum.protocol.limits import AGENT_PORT
 
@@ -19,11 +20,6 @@ VHOST_VSOCK_DEVICE = Path("/dev/vhost-vsock")
 DAEMON = "vhost-device-vsock"
 DAEMON_VERSION_MIN = (0, 3, 0)
 """Older ones spin at 100 % CPU while a client is connected, and lose data of the guest's send queue."""
-
-INSTALL_HINT = (
-    f"install {DAEMON} 0.3.0 or newer: 'apt-get install {DAEMON}' where the distribution has it, "
-    f"else 'cargo install {DAEMON}'; or load the kernel's: 'modprobe vhost_vsock' and access to {VHOST_VSOCK_DEVICE}"
-)
 
 CID_MIN = 1 << 16
 CID_MAX = (1 << 31) - 1
@@ -73,7 +69,7 @@ def choose_transport(wanted: str, device: Path = VHOST_VSOCK_DEVICE) -> Transpor
     if wanted == Transport.VHOST_VSOCK.value:
         raise HostError(
             f'advanced.transport is "vhost-vsock", but {refused}',
-            hint="run 'modprobe vhost_vsock', and give this user access: 'usermod -a -G kvm USER', then log in again",
+            hint=remedies.use_vhost_vsock(device),
         )
     program = require_daemon(refused)
     return TransportChoice(Transport.VHOST_USER, refused or "rum.toml asks for it", program)
@@ -94,13 +90,14 @@ def require_daemon(refused: str | None) -> Path:
     """The path of vhost-device-vsock. Raises HostError where it is missing or too old."""
     found = shutil.which(DAEMON)
     if found is None:
+        hint = remedies.any_transport(VHOST_VSOCK_DEVICE) if refused else remedies.install_vhost_device_vsock()
         reason = f"{refused} and " if refused else ""
-        raise HostError(f"{reason}there is no {DAEMON} in PATH, so the guest cannot be reached", hint=INSTALL_HINT)
+        raise HostError(f"{reason}there is no {DAEMON} in PATH, so the guest cannot be reached", hint=hint)
     version = daemon_version(found)
     if version < DAEMON_VERSION_MIN:
         needed = ".".join(map(str, DAEMON_VERSION_MIN))
         shown = ".".join(map(str, version)) or "of unknown version"
-        raise HostError(f"{found} is {shown}, rum needs {needed} or newer", hint=INSTALL_HINT)
+        raise HostError(f"{found} is {shown}, rum needs {needed} or newer", hint=remedies.install_vhost_device_vsock())
     return Path(found)
 
 

@@ -1,12 +1,12 @@
-"""KVM or TCG. A /dev/kvm that opens proves nothing: without vmx or svm in the CPU it hangs or aborts guests."""
+"""KVM or TCG. A /dev/kvm that opens proves nothing: without vmx or svm in an x86 CPU it hangs or aborts guests."""
 
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from rum.host import remedies
 from rum.host.channel.transport import why_not_openable
 from rum.host.errors import HostError
 
@@ -43,8 +43,7 @@ def choose_accelerator(wanted: str, device: Path = KVM_DEVICE, cpuinfo: Path = C
     if wanted == Accelerator.KVM.value:
         raise HostError(
             f'advanced.accelerator is "kvm", but {refused}',
-            hint='switch virtualization on in the firmware, join the group ("usermod -a -G kvm USER", then log in '
-            'again), or set advanced.accelerator = "auto"',
+            hint=f'{remedies.use_kvm(device, cpuinfo)}; or set advanced.accelerator = "auto"',
         )
     return AcceleratorChoice(Accelerator.TCG, refused)
 
@@ -54,10 +53,8 @@ def why_no_kvm(device: Path, cpuinfo: Path) -> str | None:
     refused = why_not_openable(device)
     if refused:
         return refused
-    try:
-        flags = re.findall(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    except OSError as exc:
-        return f"{cpuinfo} cannot be read: {exc.strerror}"
-    if not any({"vmx", "svm"} & set(line.split()) for line in flags):
+    flags = remedies.cpu_flags(cpuinfo)
+    # Arm has no such list, and no such trap.
+    if flags and not flags & {"vmx", "svm"}:
         return f"{device} is there but the CPU has no vmx or svm"
     return None

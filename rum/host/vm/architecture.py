@@ -21,9 +21,6 @@ class Architecture:
     tcg_cpu: str
     tcg_features: tuple[str, ...]
     """libvirt's CPU model where QEMU emulates it, and what is added to it."""
-    emulator_package: str
-    firmware_package: str
-    """Debian's names of what has to be installed."""
 
 
 ARCHITECTURES = {
@@ -39,8 +36,6 @@ ARCHITECTURES = {
             # Not all that QEMU can emulate: guests choose AVX2 then, and SHA-256 takes four times as long.
             tcg_cpu="qemu64",
             tcg_features=("cx16", "lahf_lm", "popcnt", "sse4.1", "sse4.2", "ssse3"),
-            emulator_package="qemu-system-x86",
-            firmware_package="ovmf",
         ),
         Architecture(
             name="aarch64",
@@ -50,8 +45,6 @@ ARCHITECTURES = {
             # QEMU's own default is a 32-bit CPU, and the pointer authentication of its largest is slow to emulate.
             tcg_cpu="cortex-a72",
             tcg_features=(),
-            emulator_package="qemu-system-arm",
-            firmware_package="qemu-efi-aarch64",
         ),
     )
 }

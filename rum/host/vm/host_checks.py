@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+from rum.host import remedies
 from rum.host.channel.transport import TransportChoice, choose_transport
 from rum.host.config.model import Config
 from rum.host.errors import HostError
@@ -55,7 +56,7 @@ def require_efi(capabilities: ET.Element, architecture: Architecture) -> None:
     if "efi" not in {value.text for value in capabilities.iterfind("./os/enum[@name='firmware']/value")}:
         raise HostError(
             f'advanced.firmware is "efi", but libvirt finds no EFI firmware for {architecture.name} here',
-            hint=f"install it: apt-get install {architecture.firmware_package}",
+            hint=remedies.install("efi"),
         )
 
 

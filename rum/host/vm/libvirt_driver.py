@@ -16,9 +16,9 @@ from typing import Self
 import libvirt
 import platformdirs
 
+from rum.host import remedies
 from rum.host.errors import HostError
 from rum.host.paths import session_runtime_dir
-from rum.host.vm.architecture import default_architecture
 from rum.host.vm.domain_xml import NAMESPACE, Confinement
 
 POLL_S = 0.2
@@ -41,15 +41,6 @@ UNDEFINE_FLAGS = (
     libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA,
 )
 
-UNREACHABLE_HINT = (
-    f"install and start it: 'apt-get install libvirt-daemon {default_architecture().emulator_package} qemu-utils', and "
-    "for qemu:///system 'systemctl start libvirtd'"
-)
-PERMISSION_HINT = (
-    'use your own session (advanced.libvirt_uri = "qemu:///session"), or join the group: '
-    "'usermod -a -G libvirt USER', then log in again"
-)
-QEMU_HINT = f"install it: apt-get install {default_architecture().emulator_package}"
 MACHINE_HINT = "check advanced.machine; 'qemu-system-{} -machine help' lists what there is"
 SESSION_HINT = (
     'only the system\'s libvirtd has networks: set advanced.libvirt_uri = "qemu:///system", or do without '
@@ -297,13 +288,18 @@ class LibvirtDriver:
         if re.search(r"guest cid|vhost-vsock.*(in use|EADDRINUSE)", " ".join(lines), re.IGNORECASE):
             return CidInUseError(f"the vsock CID is taken: {text}")
         if re.search(r"permission denied|authentication (failed|unavailable)", text, re.IGNORECASE):
-            return HostError(f"libvirt at {self.uri} refuses this user: {text}", hint=PERMISSION_HINT, tail=lines)
+            return HostError(
+                f"libvirt at {self.uri} refuses this user: {text}", hint=remedies.use_libvirt(), tail=lines
+            )
         if code in (libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_RPC):
-            return HostError(f"libvirt at {self.uri} cannot be reached: {text}", hint=UNREACHABLE_HINT)
+            return HostError(
+                f"libvirt at {self.uri} cannot be reached: {text}",
+                hint=remedies.reach_libvirt(system=is_system(self.uri)),
+            )
         if re.search(r"machine .* is not supported|unsupported machine", text):
             return HostError(f"QEMU has no such machine: {text}", hint=MACHINE_HINT.format(platform.machine()))
         if re.search(r"emulator|no suitable|binary|could not get preferred machine", text):
-            return HostError(f"libvirt finds no QEMU for this VM: {text}", hint=QEMU_HINT)
+            return HostError(f"libvirt finds no QEMU for this VM: {text}", hint=remedies.install("qemu"))
         return HostError(f"libvirt at {self.uri}: {text}", tail=lines if len(lines) > 1 else ())
 
 

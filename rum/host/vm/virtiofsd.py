@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rum.host import remedies
 from rum.host.config.model import Mount
 from rum.host.errors import HostError
 from rum.host.guest.settings import MountSetting
@@ -36,23 +36,6 @@ SQUASH_IDS = Path(__file__).with_name("squash_ids.py")
 ALL_IDS = 2**32 - 1
 HELP_TIMEOUT_S = 10.0
 READY = "Waiting for vhost-user socket connection"
-
-INSTALL = {
-    "debian": "apt-get install virtiofsd",
-    "fedora": "dnf install virtiofsd",
-    "rhel": "dnf install virtiofsd",
-    "arch": "pacman -S virtiofsd",
-    "suse": "zypper install virtiofsd",
-}
-OLD_INSTALL = "apt-get install qemu-system-common"
-OLD_RELEASES = {("debian", "11"), ("debian", "12"), ("ubuntu", "22.04")}
-"""Where it is still a part of QEMU's package."""
-
-
-NAMESPACE_HINT = (
-    "where no user namespace may be made: 'sysctl kernel.apparmor_restrict_unprivileged_userns=0' (Ubuntu), "
-    "'sysctl kernel.unprivileged_userns_clone=1' (Debian)"
-)
 
 
 @dataclass(frozen=True)
@@ -86,7 +69,7 @@ def namespace(readonly: str | None) -> list[str]:
     """What makes the command behind it run in a user namespace of this user alone, who is the guest's account there."""
     unshare = shutil.which("unshare")
     if unshare is None:
-        raise HostError("there is no unshare in PATH, so virtiofsd cannot be started", hint="install util-linux")
+        raise HostError("there is no unshare in PATH, so virtiofsd cannot be started", hint=remedies.install("unshare"))
     alone = ["--user", f"--map-user={GUEST_ID}", f"--map-group={GUEST_ID}", "--keep-caps"]
     mount = ["--mount"] if readonly else []
     squash = [sys.executable, "-I", "-S", str(SQUASH_IDS)]
@@ -110,7 +93,7 @@ def find_virtiofsd() -> Virtiofsd:
         if place and os.access(place, os.X_OK) and Path(place).is_file():
             text = help_of(place)
             return Virtiofsd(Path(place), "--shared-dir" in text, "--translate-uid" in text, "--readonly" in text)
-    raise HostError("there is no virtiofsd on this host, which [[mounts]] need", hint=install_hint())
+    raise HostError("there is no virtiofsd on this host, which [[mounts]] need", hint=remedies.install("virtiofsd"))
 
 
 def help_of(program: str) -> str:
@@ -118,21 +101,8 @@ def help_of(program: str) -> str:
     try:
         done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=HELP_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise HostError(f"{program} does not say what it can: {exc}", hint=install_hint()) from exc
+        raise HostError(f"{program} does not say what it can: {exc}", hint=remedies.install("virtiofsd")) from exc
     return done.stdout + done.stderr
-
-
-def install_hint() -> str:
-    """How virtiofsd is installed on this distribution."""
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
-    if (release.get("ID"), release.get("VERSION_ID")) in OLD_RELEASES:
-        return f"install it: '{OLD_INSTALL}'"
-    family = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
-    command = next((INSTALL[name] for name in family if name in INSTALL), None)
-    return f"install it: '{command}'" if command else "install it; most distributions call the package virtiofsd"
 
 
 def start_daemons(program: Virtiofsd, mounts: Sequence[MountSetting], paths: VmPaths) -> None:
@@ -174,4 +144,4 @@ def stop_daemons(paths: VmPaths) -> None:
 
 
 def _daemon(paths: VmPaths, index: int) -> Daemon:
-    return Daemon(PROGRAM, f"={paths.mount_link(index)}/", NAMESPACE_HINT)
+    return Daemon(PROGRAM, f"={paths.mount_link(index)}/", remedies.allow_user_namespaces())

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from rum.host import ssh
+from rum.host import remedies, ssh
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
 from rum.host.vm.machine import Machine
@@ -76,7 +76,7 @@ class TestConfig:
             monkeypatch.setenv("PATH", str(tmp_path))
             with pytest.raises(HostError, match="no ssh in PATH") as caught:
                 ssh.ssh_command(cast(Machine, guest), Seen(), ())
-            assert caught.value.hint == "install it: apt-get install openssh-client"
+            assert caught.value.hint == remedies.install("ssh")
 
     @pytest.mark.parametrize("name", ["ssh", "ssh-config"])
     def test_a_vm_that_does_not_run(self, tmp_path: Path, name: str) -> None:

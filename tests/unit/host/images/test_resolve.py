@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rum.host import remedies
 from rum.host.config.model import ImageConfig
 from rum.host.errors import HostError
 from rum.host.events import Event, Notice
@@ -364,4 +365,4 @@ class TestOverlays:
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(HostError) as caught:
             create_qcow2(tmp_path / "x.qcow2", MIB)
-        assert caught.value.hint == "install it: apt-get install qemu-utils"
+        assert caught.value.hint == remedies.install("qemu-img")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rum.host import remedies
 from rum.host.config.load import load_config
 from rum.host.config.model import Config, Interface
 from rum.host.errors import HostError
@@ -79,7 +80,7 @@ def test_a_missing_efi_firmware_is_named_with_its_package(values: str) -> None:
     with pytest.raises(HostError) as caught:
         require_efi(ET.fromstring(FIRMWARES.format(values)), ARCHITECTURES["x86_64"])
     assert str(caught.value) == 'advanced.firmware is "efi", but libvirt finds no EFI firmware for x86_64 here'
-    assert caught.value.hint == "install it: apt-get install ovmf"
+    assert caught.value.hint == remedies.install("efi")
 
 
 def test_an_efi_firmware_that_libvirt_has_found_is_enough() -> None:
