@@ -15,9 +15,10 @@ from rum.host.events import Emit, Notice
 from rum.host.guest.agent_upgrade import upgrade_if_outdated
 from rum.host.guest.drive_release import release_drives
 from rum.host.guest.guest_settings import update_settings
+from rum.host.health import with_healthcheck
 from rum.host.interrupts import FirstInterrupt
 from rum.host.lifecycle import require_running
-from rum.host.outcome import Outcome, counted
+from rum.host.outcome import Outcome, counted, seconds
 from rum.host.ports.forwards import forwarded
 from rum.host.ports.host_ports import spelled
 from rum.host.progress import phase
@@ -79,14 +80,21 @@ def provisioned_and_released(machine: Machine, emit: Emit, command: str, begun: 
 
 
 def provisioned(
-    guest: Guest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome], begun: float | None = None
+    guest: Guest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome], begun: float
 ) -> Outcome:
-    """The work, with a first Ctrl+C that cancels the run instead of leaving it alone; the command began at `begun`."""
+    """The work, with a first Ctrl+C that cancels the run instead of leaving it alone, and the healthcheck after it."""
     with FirstInterrupt() as interrupt, contextlib.closing(RunReader(guest, emit, interrupt)) as reader:
         drives = guest.drives_script()
         scripts = [*([drives] if drives else []), *guest.config.scripts]
-        outcome = work(Provisioning(reader, scripts, command, begun))
-    return outcome if outcome.code else dataclasses.replace(outcome, hint=next_steps(forwarded(guest.paths)))
+        outcome = work(Provisioning(reader, scripts, command))
+    outcome = with_healthcheck(guest, emit, outcome, command)
+    return outcome if outcome.code else completed(guest, outcome, begun)
+
+
+def completed(guest: Guest, outcome: Outcome, begun: float) -> Outcome:
+    """A good outcome, with how long the command took since `begun`, and what can be done now."""
+    text = f"{outcome.text} ({seconds(since(begun))})"
+    return dataclasses.replace(outcome, text=text, hint=next_steps(forwarded(guest.paths)))
 
 
 def await_boot(guest: Guest, emit: Emit) -> AgentConnection:

@@ -209,6 +209,19 @@ class NamedScript(Script):
     """Once, on the first boot, or on every boot."""
 
 
+class Healthcheck(Table):
+    """What `rum up` waits for once every script has passed: a command in the guest that ends with 0."""
+
+    command: types.Command
+    """Runs as root, as `sh -c COMMAND`, again and again until it ends with 0."""
+    interval_s: types.Seconds = 1
+    """Seconds between the end of one try and the next."""
+    timeout_s: types.Seconds = 60
+    """Seconds for all tries together; after that `rum up` ends with 1."""
+    try_timeout_s: types.Seconds = 30
+    """Seconds for one try; one that takes longer is killed and has failed."""
+
+
 class Provision(Table):
     """What runs in the guest."""
 
@@ -218,6 +231,8 @@ class Provision(Table):
     """Runs on every boot, also when nobody is connected."""
     script: list[NamedScript] = []
     """Any number more."""
+    healthcheck: Healthcheck | None = None
+    """What decides, after them, whether the VM is up."""
 
 
 class Advanced(Table):

@@ -53,6 +53,13 @@ echo "$(uname -n) is up."
 #run_on = "system"
 #script = "echo migrated"
 
+# What `rum up` waits for once every script has passed: a command in the guest that ends with 0.
+#[provision.healthcheck]
+#command = "curl -fsS http://localhost:8080/"
+#interval_s = 1
+#timeout_s = 60
+#try_timeout_s = 30
+
 # A directory of this host in the guest; "git" is the root of the repository that this file is in.
 #[[mounts]]
 #source = "."

@@ -24,7 +24,7 @@ from rum.host.config.model import (
 from rum.host.config.mounts import build_mounts, check_mounts
 from rum.host.config.place import Place, suggestion
 from rum.host.config.ports import build_auto_ports, build_interfaces, build_ports, check_network, check_ports
-from rum.host.config.scripts import build_scripts, check_scripts
+from rum.host.config.scripts import build_healthcheck, build_scripts, check_scripts
 from rum.host.errors import ConfigError
 from rum.host.images.catalogue import CATALOGUE
 from rum.host.images.resolve import is_bare_name, is_url
@@ -92,6 +92,7 @@ def build_config(path: Path, document: File, sources: Mapping[Place, Path], cont
         mounts=build_mounts(document, sources),
         ports=build_ports(document),
         auto_ports=build_auto_ports(document),
+        healthcheck=build_healthcheck(document),
     )
 
 

@@ -111,6 +111,16 @@ class AutoPorts:
 
 
 @dataclass(frozen=True)
+class Healthcheck:
+    """`[provision.healthcheck]`: a command line for the guest's sh; times in seconds, `timeout_s` for all tries."""
+
+    command: str
+    interval_s: float
+    timeout_s: float
+    try_timeout_s: float
+
+
+@dataclass(frozen=True)
 class AdvancedConfig:
     """`[advanced]`; the boot timeout is in seconds, before the accelerator's factor.
 
@@ -150,6 +160,7 @@ class Config:
     mounts: tuple[Mount, ...] = ()
     ports: tuple[Port, ...] = ()
     auto_ports: AutoPorts | None = None
+    healthcheck: Healthcheck | None = None
 
     @property
     def domain_name(self) -> str:

@@ -10,6 +10,7 @@ from rum.host.config.disks import check_either
 from rum.host.config.document import File, Script
 from rum.host.config.draft import Draft
 from rum.host.config.file import read_regular
+from rum.host.config.model import Healthcheck
 from rum.host.config.place import Place
 from rum.protocol import After, ProvisionScript, RunOn
 from rum.protocol.limits import MESSAGE_MAX, SCRIPTS_MAX, STRING_MAX
@@ -84,6 +85,12 @@ def build_scripts(document: File, contents: Mapping[Place, str]) -> list[Provisi
         content = contents["provision", "script", index]
         scripts.append(build_script(entry, content, entry.name, entry.order, RunOn(entry.run_on)))
     return scripts
+
+
+def build_healthcheck(document: File) -> Healthcheck | None:
+    """`[provision.healthcheck]`."""
+    table = document.provision.healthcheck
+    return None if table is None else Healthcheck(**table.model_dump())
 
 
 def build_script(entry: Script, content: str, name: str, order: int, run_on: RunOn) -> ProvisionScript:

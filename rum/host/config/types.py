@@ -199,6 +199,11 @@ ScriptName = Annotated[
     ),
 ]
 ScriptText = Annotated[str, text("the script's text")]
+Command = Annotated[
+    str,
+    text("a command line for sh, not empty and without NUL", r"(?:.|\n)*\S(?:.|\n)*"),
+    only(lambda value: "\0" not in value),
+]
 ScriptFile = Annotated[str, text("a path without NUL", min_length=1), only(lambda value: "\0" not in value)]
 Seconds = Annotated[
     float, Field(gt=0, le=315_360_000, json_schema_extra={ALLOWED: "a positive number of seconds"}, allow_inf_nan=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 from rum.host.channel.client import AgentError, LostError
@@ -10,7 +9,7 @@ from rum.host.deadlines import Deadline, pause
 from rum.host.errors import GuestError
 from rum.host.events import Notice
 from rum.host.guest.drives import drives_script
-from rum.host.outcome import Outcome, counted, interrupted, not_recorded, script_failed, seconds, while_script
+from rum.host.outcome import Outcome, counted, interrupted, not_recorded, script_failed, while_script
 from rum.host.runs.runreader import RunReader
 from rum.host.runs.runview import RunView
 from rum.protocol import ErrorCode, Message, Mode, ProvisionResult, ProvisionScript, RunOn
@@ -28,19 +27,13 @@ BUSY_MAX = 100
 
 
 class Provisioning:
-    """One `up` or `provision`, with an agent that has answered. Everything raises GuestError.
+    """One `up` or `provision`, with an agent that has answered. Everything raises GuestError."""
 
-    `begun`: when the command began, by the monotonic clock; now, unless it did something before.
-    """
-
-    def __init__(
-        self, reader: RunReader, scripts: Sequence[ProvisionScript], command: str, begun: float | None = None
-    ) -> None:
+    def __init__(self, reader: RunReader, scripts: Sequence[ProvisionScript], command: str) -> None:
         self._reader = reader
         self._name = reader.guest.config.name
         self._scripts = list(scripts)
         self._command = command
-        self._begun = time.monotonic() if begun is None else begun
 
     def auto(self) -> Outcome:
         """What `up` does: show the unseen run, end with its failure if it is the answer already, else provision."""
@@ -149,8 +142,7 @@ class Provisioning:
         return self._passed(result) if result.success else self._failed(view)
 
     def _passed(self, result: ProvisionResult) -> Outcome:
-        took = seconds((time.monotonic() - self._begun) * 1000)
-        return Outcome(f"VM {self._name} is up: {what_passed(result)} ({took})")
+        return Outcome(f"VM {self._name} is up: {what_passed(result)}")
 
     def _failed(self, view: RunView) -> Outcome:
         if view.result is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def in_thread(guest: LocalGuest, seen: Seen) -> Outcome:
 
 def up(guest: LocalGuest) -> tuple[Outcome, Seen]:
     seen = Seen()
-    return provisioned(guest, seen, "rum up", Provisioning.auto), seen
+    return provisioned(guest, seen, "rum up", Provisioning.auto, time.monotonic()), seen
 
 
 def gated(gate: Path, before: str = "echo before", after: str = "echo after") -> str:

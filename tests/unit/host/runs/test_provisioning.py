@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from tests.unit.host.local_guest import LocalGuest, Seen, local_guest, script_to
 
 
 def up(guest: LocalGuest, seen: Seen) -> Outcome:
-    return provisioned(guest, seen, "rum up", Provisioning.auto)
+    return provisioned(guest, seen, "rum up", Provisioning.auto, time.monotonic())
 
 
 def edit(guest: LocalGuest, toml: str) -> None:
@@ -339,7 +340,8 @@ def test_an_edited_system_script_is_announced_and_applied_on_demand(tmp_path: Pa
             in seen.notices()
         )
         seen = Seen()
-        outcome = provisioned(guest, seen, "rum provision --system", lambda work: work.selected(Mode.SYSTEM))
+        begun = time.monotonic()
+        outcome = provisioned(guest, seen, "rum provision --system", lambda work: work.selected(Mode.SYSTEM), begun)
         assert (outcome.exit, seen.output()) == (0, b"new\n")
 
 

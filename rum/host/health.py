@@ -1,0 +1,76 @@
+"""`[provision.healthcheck]`: whether a VM whose scripts have passed is up."""
+
+from __future__ import annotations
+
+import time
+
+from rum.host.channel.guest import Guest
+from rum.host.channel.reach import short_deadline
+from rum.host.config.model import Healthcheck
+from rum.host.deadlines import Deadline, pause
+from rum.host.errors import EXIT_SCRIPT_FAILED
+from rum.host.events import Emit, Notice, Phase
+from rum.host.guest.probe import Tried, probe
+from rum.host.outcome import Outcome
+
+SIGN_OF_LIFE_S = 15.0
+"""What the tries say is told when it changes, and at least so often."""
+
+TRY_MIN_S = 0.1
+
+
+def with_healthcheck(guest: Guest, emit: Emit, outcome: Outcome, command: str) -> Outcome:
+    """The outcome of a command that has provisioned the VM, once the healthcheck has had its say. Raises GuestError."""
+    check = guest.config.healthcheck
+    if outcome.exit or check is None:
+        return outcome
+    return await_health(guest, emit, check, command) or outcome
+
+
+def await_health(guest: Guest, emit: Emit, check: Healthcheck, command: str) -> Outcome | None:
+    """Try until the healthcheck passes; how it ended where it does not in time. Raises GuestError."""
+    start, deadline = time.monotonic(), Deadline(check.timeout_s)
+    emit(Phase("healthcheck", "started"))
+    told = Told(emit)
+    tries = 0
+    while True:
+        limit_s = min(check.try_timeout_s, max(TRY_MIN_S, deadline.remaining()))
+        # The agent has just answered: its absence is no matter of the healthcheck's time.
+        tried = probe(guest, emit, check.command, limit_s, short_deadline(guest))
+        tries += 1
+        took_ms = round((time.monotonic() - start) * 1000)
+        if tried.passed:
+            emit(Phase("healthcheck", "done", took_ms, f"passed at try {tries}" if tries > 1 else "passed"))
+            return None
+        if deadline.remaining() <= check.interval_s:
+            emit(Phase("healthcheck", "failed", took_ms))
+            return unhealthy(check, tried, command)
+        told.tell(tried)
+        pause(check.interval_s, deadline)
+
+
+class Told:
+    """Says what failed tries say, not every time."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._text = ""
+        self._at = 0.0
+
+    def tell(self, tried: Tried) -> None:
+        """Say it if it is new, or has not been said for a while."""
+        now = time.monotonic()
+        if str(tried) != self._text or now - self._at >= SIGN_OF_LIFE_S:
+            self._text, self._at = str(tried), now
+            self._emit(Notice(f"not healthy yet: {tried}", passing=True))
+
+
+def unhealthy(check: Healthcheck, tried: Tried, command: str) -> Outcome:
+    """The end of a command whose VM has not become healthy."""
+    return Outcome(
+        f"the healthcheck has not passed within {check.timeout_s:g} s; the last try: {tried.how}",
+        EXIT_SCRIPT_FAILED,
+        "unhealthy",
+        f"the scripts have passed and the VM is still running: look with `rum shell`, then run `{command}` again",
+        tried.tail,
+    )
