@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rum.host.channel.transport import Transport, choose_transport
+    from rum.host.channel.endpoint import Transport
+    from rum.host.channel.transport import choose_transport
     from rum.host.images.catalogue import CATALOGUE
     from rum.host.vm.accelerator import Accelerator, choose_accelerator
 
@@ -19,7 +20,7 @@ __all__ = ["CATALOGUE", "Accelerator", "Transport", "choose_accelerator", "choos
 _HOMES = {
     "CATALOGUE": "rum.host.images.catalogue",
     "Accelerator": "rum.host.vm.accelerator",
-    "Transport": "rum.host.channel.transport",
+    "Transport": "rum.host.channel.endpoint",
     "choose_accelerator": "rum.host.vm.accelerator",
     "choose_transport": "rum.host.channel.transport",
 }

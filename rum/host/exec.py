@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 from rum.host.channel.checked import BrokenProtocolError, check_message
 from rum.host.channel.client import AgentConnection, LostError, is_result
-from rum.host.channel.reach import short_deadline, wait_for_agent
+from rum.host.channel.guest import Guest
+from rum.host.channel.reach import reach_agent
 from rum.host.events import Emit
-from rum.host.lifecycle import require_running
 from rum.host.terminal import Terminal
-from rum.host.vm.machine import Machine
 from rum.protocol import OUTPUT_KINDS, Kind, LogEvent, Message, Received, split_output
 from rum.protocol.limits import PEER_LOST_S, SEND_MAX
 
@@ -121,16 +120,13 @@ class ExecSession:
         self._unsent += self._connection.encode(Kind.STDIN, data)
 
 
-def execute(machine: Machine, emit: Emit, request: ExecRequest, *, tty: bool, raw: bool) -> int:
+def execute(guest: Guest, emit: Emit, request: ExecRequest, *, tty: bool, raw: bool) -> int:
     """Run the command; the exit status. `raw`: its bytes go to our standard output and error as they are, else they
     are emitted. Raises GuestError, BrokenPipeError where nobody reads our output any more.
     """
-    require_running(machine)
     output = write_raw if raw else emitting(emit)
     with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(
-            wait_for_agent(machine, short_deadline(machine), emit, "waiting for the agent")
-        )
+        connection = stack.enter_context(reach_agent(guest, emit))
         terminal = stack.enter_context(Terminal(STDIN)) if tty else None
         return ExecSession(connection, output, terminal, STDIN).run(request)
 

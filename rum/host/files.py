@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from rum.host.errors import HostError
@@ -58,3 +60,13 @@ def make_private_dir(path: Path) -> None:
     raise HostError(
         f"{path} is not a directory of this user", hint=f"look at what it is, then remove it: ls -ld {path}"
     )
+
+
+@contextlib.contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn the OSErrors of the block, a full disk above all, into one sentence."""
+    try:
+        yield
+    except OSError as exc:
+        where = f" ({exc.filename})" if exc.filename else ""
+        raise HostError(f"{what} cannot be written{where}: {exc.strerror}") from exc

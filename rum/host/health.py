@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from rum.host.channel.guest import Guest
 from rum.host.channel.reach import short_deadline
 from rum.host.config.model import Healthcheck
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import EXIT_SCRIPT_FAILED
 from rum.host.events import Emit, Notice, Phase
+from rum.host.guest.configured import ConfiguredGuest
 from rum.host.guest.probe import Tried, probe
 from rum.host.outcome import Outcome
 
@@ -19,7 +19,7 @@ SIGN_OF_LIFE_S = 15.0
 TRY_MIN_S = 0.1
 
 
-def with_healthcheck(guest: Guest, emit: Emit, outcome: Outcome, command: str) -> Outcome:
+def with_healthcheck(guest: ConfiguredGuest, emit: Emit, outcome: Outcome, command: str) -> Outcome:
     """The outcome of a command that has provisioned the VM, once the healthcheck has had its say. Raises GuestError."""
     check = guest.config.healthcheck
     if outcome.exit or check is None:
@@ -27,7 +27,7 @@ def with_healthcheck(guest: Guest, emit: Emit, outcome: Outcome, command: str) -
     return await_health(guest, emit, check, command) or outcome
 
 
-def await_health(guest: Guest, emit: Emit, check: Healthcheck, command: str) -> Outcome | None:
+def await_health(guest: ConfiguredGuest, emit: Emit, check: Healthcheck, command: str) -> Outcome | None:
     """Try until the healthcheck passes; how it ended where it does not in time. Raises GuestError."""
     start, deadline = time.monotonic(), Deadline(check.timeout_s)
     emit(Phase("healthcheck", "started"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
+from rum.host.config.identity import VmIdentity
 from rum.host.errors import HostError
 from rum.host.files import make_private_dir
 
@@ -38,7 +38,11 @@ def session_runtime_dir() -> Path | None:
 def runtime_home() -> Path:
     """`$XDG_RUNTIME_DIR/rum`, or a directory of this user below the temporary directory: sockets."""
     session = session_runtime_dir()
-    return session / "rum" if session else Path(tempfile.gettempdir()) / f"rum-{os.getuid()}"
+    if session:
+        return session / "rum"
+    import tempfile  # Half of what a short command imports, and with a login session nobody needs it.
+
+    return Path(tempfile.gettempdir()) / f"rum-{os.getuid()}"
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,10 @@ class VmPaths:
     lock: Path
 
     @classmethod
-    def of(cls, name: str, id8: str) -> VmPaths:
-        """The paths of the VM `<name>-<id8>`."""
-        full_name = f"{name}-{id8}"
-        home = state_home()
-        return cls(full_name, home / "vms" / full_name, runtime_home() / id8, home / "locks" / full_name)
+    def of(cls, vm: VmIdentity) -> VmPaths:
+        """The paths of a VM."""
+        home, name = state_home(), vm.full_name
+        return cls(name, home / "vms" / name, runtime_home() / vm.id8, home / "locks" / name)
 
     @property
     def state_file(self) -> Path:

@@ -11,20 +11,18 @@ import shutil
 from collections.abc import Sequence
 
 from rum.host.channel.checked import tcp_ports
-from rum.host.channel.client import AgentConnection
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import short_deadline, wait_for_agent
+from rum.host.channel.reach import reach_agent, require_running, short_deadline
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import GuestError, HostError
 from rum.host.events import Emit
 from rum.host.exec import ExecRequest, ExecSession
 from rum.host.files import write_atomic
-from rum.host.lifecycle import require_running
 from rum.host.own_command import own_command_line
 from rum.host.ports.forwards import warn_if_missing
 from rum.host.ports.relay import Relay, StandardStreams, open_forward
 from rum.host.remedies import missing
-from rum.host.vm.machine import Machine
+from rum.host.vm.known import KnownVm
 
 SSH_PORT = 22
 RETRY_S = 0.5
@@ -38,21 +36,21 @@ KEYS_MAX = 64 * 1024
 """Bytes; a dozen of the largest keys."""
 
 
-def ssh_options(guest: Guest, *, fill: bool) -> dict[str, str]:
+def ssh_options(vm: KnownVm, *, fill: bool) -> dict[str, str]:
     """ssh_config(5) for this VM; with `fill`, connecting brings the known host keys up to date."""
-    config, paths = guest.config, guest.paths
+    paths = vm.paths
     arguments = ("--known-hosts", str(SSH_PORT)) if fill else (str(SSH_PORT),)
     return {
-        "User": config.user.name,
+        "User": vm.user(),
         "IdentityFile": quoted(str(paths.ssh_key)),
         "IdentitiesOnly": "yes",
-        "HostKeyAlias": config.domain_name,
+        "HostKeyAlias": vm.identity.domain_name,
         "UserKnownHostsFile": quoted(str(paths.known_hosts)),
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
         "CheckHostIP": "no",
-        "ProxyCommand": own_command_line(config.path, "proxy", *arguments).replace("%", "%%"),
+        "ProxyCommand": own_command_line(vm.identity.path, "proxy", *arguments).replace("%", "%%"),
     }
 
 
@@ -62,68 +60,63 @@ def quoted(path: str) -> str:
     return f'"{escaped}"'
 
 
-def ssh_command(machine: Machine, emit: Emit, arguments: Sequence[str]) -> tuple[str, list[str]]:
+def ssh_command(vm: KnownVm, emit: Emit, arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The program and the arguments that reach the guest. Raises HostError without ssh, GuestError without sshd."""
-    require_running(machine)
+    require_running(vm)
     program = shutil.which("ssh")
     if program is None:
         raise missing("ssh", "ssh")
-    warn_if_missing(machine.config, machine.paths, emit)
-    await_sshd(machine, emit)
-    options = [f"-o{name}={value}" for name, value in ssh_options(machine, fill=False).items()]
-    return program, ["ssh", *options, machine.config.domain_name, *arguments]
+    warn_if_missing(vm.name, vm.paths, emit)
+    await_sshd(vm, emit)
+    options = [f"-o{name}={value}" for name, value in ssh_options(vm, fill=False).items()]
+    return program, ["ssh", *options, vm.identity.domain_name, *arguments]
 
 
-def config_block(machine: Machine) -> list[str]:
+def config_block(vm: KnownVm) -> list[str]:
     """The lines of a `Host` block. Raises GuestError where the VM does not run."""
-    require_running(machine)
-    lines = [f"Host {machine.config.name}", f"  HostName {machine.config.domain_name}"]
-    return lines + [f"  {name} {value}" for name, value in ssh_options(machine, fill=True).items()]
+    require_running(vm)
+    lines = [f"Host {vm.name}", f"  HostName {vm.identity.domain_name}"]
+    return lines + [f"  {name} {value}" for name, value in ssh_options(vm, fill=True).items()]
 
 
-def proxy(machine: Machine, emit: Emit, port: int, *, known_hosts: bool) -> None:
+def proxy(vm: KnownVm, emit: Emit, port: int, *, known_hosts: bool) -> None:
     """Carry standard input and output to a port of the guest. Raises GuestError, OSError where a side was reset."""
-    require_running(machine)
+    require_running(vm)
     if known_hosts:
-        await_sshd(machine, emit)
-    with connect(machine, emit) as connection:
+        await_sshd(vm, emit)
+    with reach_agent(vm, emit) as connection:
         open_forward(connection, port)
         Relay(connection, StandardStreams()).run()
 
 
-def connect(guest: Guest, emit: Emit) -> AgentConnection:
-    """A connection to an agent that should be up. Raises GuestError."""
-    return wait_for_agent(guest, short_deadline(guest), emit, "waiting for the agent")
-
-
-def await_sshd(guest: Guest, emit: Emit) -> None:
+def await_sshd(vm: Guest, emit: Emit) -> None:
     """Wait until somebody listens at port 22 and has host keys, and note those. Raises GuestError, HostError.
 
     sshd is not connected to for that: it punishes who comes and goes without a word (sshd_config(5),
     PerSourcePenalties), and every forward comes from the same address.
     """
-    deadline = patience(guest)
+    deadline = patience(vm)
     while True:
-        keys = host_keys(guest, emit)
-        if keys and SSH_PORT in listening(guest, emit):
+        keys = host_keys(vm, emit)
+        if keys and SSH_PORT in listening(vm, emit):
             break
         if deadline.expired:
             missing = "it has no host keys" if not keys else f"nobody listens at port {SSH_PORT} of its loopback"
-            text = f"no sshd answers in VM {guest.config.name} after {deadline.seconds:.0f} s: {missing}"
+            text = f"no sshd answers in VM {vm.name} after {deadline.seconds:.0f} s: {missing}"
             raise GuestError(text, hint="`rum exec -t -- bash` needs none")
         pause(RETRY_S, deadline)
-    note_host_keys(guest, keys)
+    note_host_keys(vm, keys)
 
 
-def patience(guest: Guest) -> Deadline:
+def patience(vm: Guest) -> Deadline:
     """How long a VM that has just been started may take to bring its sshd up."""
-    return short_deadline(guest)
+    return short_deadline(vm)
 
 
-def note_host_keys(guest: Guest, keys: Sequence[str]) -> None:
+def note_host_keys(vm: Guest, keys: Sequence[str]) -> None:
     """Write the VM's known_hosts. Raises HostError."""
-    content = "".join(f"{guest.config.domain_name} {key}\n" for key in keys).encode()
-    path = guest.paths.known_hosts
+    content = "".join(f"{vm.identity.domain_name} {key}\n" for key in keys).encode()
+    path = vm.paths.known_hosts
     try:
         if not (path.exists() and path.read_bytes() == content):
             write_atomic(path, content)
@@ -131,7 +124,7 @@ def note_host_keys(guest: Guest, keys: Sequence[str]) -> None:
         raise HostError(f"the guest's host keys cannot be noted in {path}: {exc.strerror}") from exc
 
 
-def host_keys(guest: Guest, emit: Emit) -> list[str]:
+def host_keys(vm: Guest, emit: Emit) -> list[str]:
     """The guest's public host keys, as the agent reads them. Raises GuestError."""
     output = bytearray()
 
@@ -139,16 +132,16 @@ def host_keys(guest: Guest, emit: Emit) -> list[str]:
         if stream == "stdout" and len(output) < KEYS_MAX:
             output.extend(data)
 
-    with connect(guest, emit) as connection, open(os.devnull, "rb") as nothing:
+    with reach_agent(vm, emit) as connection, open(os.devnull, "rb") as nothing:
         request = ExecRequest(["sh", "-c", f"cat {HOST_KEY_FILES}"])
         ExecSession(connection, take, None, nothing.fileno()).run(request)
     lines = output.decode("utf-8", "replace").splitlines()
     return [found[1] for line in lines if (found := HOST_KEY.fullmatch(line))]
 
 
-def listening(guest: Guest, emit: Emit) -> list[int]:
+def listening(vm: Guest, emit: Emit) -> list[int]:
     """The ports that a forward reaches. Raises GuestError."""
-    with connect(guest, emit) as connection:
+    with reach_agent(vm, emit) as connection:
         connection.send_request("ports", {})
         for received in connection.events(deadline=Deadline(PORTS_PATIENCE_S)):
             if received.message and received.message["type"] == "ports":

@@ -1,4 +1,4 @@
-"""What rum remembers about a VM (state.json), and the lock that keeps two commands off one VM."""
+"""What rum remembers about a VM (state.json), its key, and the lock that keeps two commands off it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataclasses_json import DataClassJsonMixin
+import msgspec
 
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
 from rum.host.files import make_private_dir, write_atomic
 from rum.host.guest.settings import GuestSettings, MountSetting
+from rum.host.paths import VmPaths
+from rum.protocol import parse_key
 
 LOCK_TIMEOUT_S = 600.0
 """A command holds the lock for as long as a big image takes to download; after that something is stuck."""
 
 
 @dataclass(frozen=True)
-class BaseImage(DataClassJsonMixin):
+class BaseImage:
     """The file under an overlay as it was when the overlay was made: it must never change again.
 
     `reference` is `image.base` of rum.toml; sizes in bytes, `mtime_ns` in nanoseconds since the epoch.
@@ -37,10 +39,10 @@ class BaseImage(DataClassJsonMixin):
 
 
 @dataclass(frozen=True)
-class LastStart(DataClassJsonMixin):
+class LastStart:
     """How the domain was last started; `console_offset` is the size of the console's log before that.
 
-    What is None was not noted by the rum that started it. Memory in MiB, the disk in bytes.
+    What is None was not noted by the rum that started it. Memory in MiB, the disk in bytes, the timeout in seconds.
     """
 
     accelerator: str
@@ -54,10 +56,11 @@ class LastStart(DataClassJsonMixin):
     disk: int | None = None
     network_mode: str | None = None
     mounts: tuple[MountSetting, ...] = ()
+    boot_timeout_s: int = 300
 
 
 @dataclass(frozen=True)
-class VmState(DataClassJsonMixin):
+class VmState:
     """One VM. It exists once this file does; `started` is None until its domain was first started.
 
     `settled`: what the guest's first boot has written is on its disk. The agent sees to that before it answers, an
@@ -81,10 +84,10 @@ class VmState(DataClassJsonMixin):
 def load_state(path: Path) -> VmState | None:
     """The VM's state, None where there is no VM. Raises HostError for a file that rum has not written."""
     try:
-        return VmState.from_json(path.read_text(encoding="utf-8"))
+        return msgspec.json.decode(path.read_bytes(), type=VmState)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, ValueError) as exc:
         raise HostError(
             f"{path} cannot be read as the state of a VM: {exc}",
             hint=f"if the VM is not needed any more, remove its directory: rm -r {path.parent}",
@@ -93,7 +96,16 @@ def load_state(path: Path) -> VmState | None:
 
 def save_state(path: Path, state: VmState) -> None:
     """Write the VM's state, durably. Raises OSError."""
-    write_atomic(path, state.to_json(indent=2).encode("utf-8") + b"\n")
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+
+
+def read_key(paths: VmPaths) -> bytes:
+    """The channel's key. Raises HostError."""
+    try:
+        return parse_key(paths.key.read_text(encoding="ascii"))
+    except (OSError, ValueError) as exc:
+        text = f"the VM's key {paths.key} cannot be read: {exc}"
+        raise HostError(text, hint="restore it, or start over with 'rum destroy' and 'rum up'") from exc
 
 
 class VmLock:

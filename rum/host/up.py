@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rum.host.channel.client import AgentConnection
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import StoppedError, boot_deadline, wait_for_agent
+from rum.host.channel.reach import StoppedError, boot_deadline, require_running, wait_for_agent
 from rum.host.errors import EXIT_INTERRUPTED
 from rum.host.events import Emit, Notice
 from rum.host.guest.agent_upgrade import upgrade_if_outdated
+from rum.host.guest.configured import ConfiguredGuest
 from rum.host.guest.drive_release import release_drives
 from rum.host.guest.guest_settings import update_settings
 from rum.host.health import with_healthcheck
 from rum.host.interrupts import FirstInterrupt
-from rum.host.lifecycle import require_running
 from rum.host.outcome import Outcome, counted, seconds
 from rum.host.ports.forwards import forwarded
 from rum.host.ports.host_ports import spelled
@@ -44,13 +44,13 @@ def up(machine: Machine, emit: Emit) -> Outcome:
     looked_at = time.monotonic()
     if not started.booted:
         by = f"accelerator {started.accelerator}, transport {started.transport}"
-        emit(Notice(f"VM {machine.config.name} runs already; {by}"))
+        emit(Notice(f"VM {machine.name} runs already; {by}"))
     try:
         connection = await_boot(machine, emit)
     except StoppedError:
         if started.booted or since(looked_at) > STALE_STATE_MS:
             raise
-        emit(Notice(f"VM {machine.config.name} has just died; it is started again", warning=True))
+        emit(Notice(f"VM {machine.name} has just died; it is started again", warning=True))
         with machine.lock():
             machine.start()
         connection = await_boot(machine, emit)
@@ -80,7 +80,7 @@ def provisioned_and_released(machine: Machine, emit: Emit, command: str, begun: 
 
 
 def provisioned(
-    guest: Guest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome], begun: float
+    guest: ConfiguredGuest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome], begun: float
 ) -> Outcome:
     """The work, with a first Ctrl+C that cancels the run instead of leaving it alone, and the healthcheck after it."""
     with FirstInterrupt() as interrupt, contextlib.closing(RunReader(guest, emit, interrupt)) as reader:

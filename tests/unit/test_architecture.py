@@ -27,7 +27,7 @@ ONLY_IN = {
     "click": ["rum/host/cli/*.py"],
     "rich": ["rum/host/**/*.py"],
     "platformdirs": ["rum/host/**/*.py"],
-    "dataclasses_json": ["rum/host/**/*.py"],
+    "msgspec": ["rum/host/**/*.py"],
 }
 
 BROAD_IN = {"rum/agent/loop.py": 1, "rum/host/cli/main.py": 1}

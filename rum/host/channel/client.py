@@ -12,7 +12,7 @@ from typing import Self
 
 from rum.host.channel.checked import BrokenProtocolError, check_message, sentence
 from rum.host.channel.connect import NotReadyError, open_stream
-from rum.host.channel.transport import Endpoint
+from rum.host.channel.endpoint import Endpoint
 from rum.host.deadlines import Check, Deadline, no_check, wait_readable, wait_writable
 from rum.host.errors import GuestError
 from rum.protocol import (

@@ -8,8 +8,8 @@ import os
 import socket
 
 from rum.host import remedies
+from rum.host.channel.endpoint import Endpoint, UnixEndpoint, VsockEndpoint
 from rum.host.channel.half_open import HalfOpen
-from rum.host.channel.transport import Endpoint, UnixEndpoint, VsockEndpoint
 from rum.host.channel.vhost_worker import Channel, channel_behind
 from rum.host.deadlines import Check, Deadline, no_check, wait_readable, wait_writable
 from rum.host.errors import GuestError, HostError

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rum.host.channel.transport import Endpoint
-from rum.host.config.load import Config
+from rum.host.channel.endpoint import Endpoint
+from rum.host.config.identity import VmIdentity
 from rum.host.paths import VmPaths
-from rum.protocol import ProvisionScript
+from rum.host.store import LastStart
 
 
 class Guest(Protocol):
-    """A VM as far as talking to it goes; `rum.host.vm.machine.Machine` is one."""
+    """A VM as far as talking to it goes; `rum.host.vm.known.KnownVm` is one."""
 
     @property
-    def config(self) -> Config:
-        """The VM's rum.toml."""
+    def identity(self) -> VmIdentity:
+        """Which VM it is."""
+
+    @property
+    def name(self) -> str:
+        """What its user calls it."""
+
+    @property
+    def boot_timeout_s(self) -> int:
+        """Seconds that a boot may take under KVM."""
 
     @property
     def paths(self) -> VmPaths:
         """Its files on the host."""
-
-    def drives_script(self) -> ProvisionScript | None:
-        """The generated script for the drives that the VM has, None where there is nothing to do."""
 
     def endpoint(self) -> Endpoint:
         """Where the agent listens."""
@@ -32,6 +37,15 @@ class Guest(Protocol):
 
     def vm_id(self) -> str:
         """The UUID that the agent's welcome has to name."""
+
+    def last_start(self) -> LastStart | None:
+        """How the VM was last started, None where it never was."""
+
+    def exists(self) -> bool:
+        """Whether there is such a VM."""
+
+    def state(self) -> str:
+        """As `rum status` has it."""
 
     def is_running(self) -> bool:
         """Whether the VM's processor runs."""

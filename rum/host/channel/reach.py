@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 
@@ -34,6 +35,9 @@ LAST_WORDS = 3
 KERNEL_CLOCK = re.compile(r"^\[ *\d+\.\d+\] ")
 LINE_SHOWN = 50
 """Characters of the console's last line: with what is said about it, one line of a terminal."""
+
+FIRST_TRY_S = 2.0
+"""For an agent that is there: connecting takes milliseconds, and what takes longer is looked into."""
 
 SHORT_PATIENCE_S = 30.0
 """For commands that expect the agent to be up already; an agent that crashed is started again after 2 s."""
@@ -92,7 +96,7 @@ def shortened(line: str) -> str:
 def panicked(guest: Guest) -> GuestError:
     """The sentence for a guest that will never answer."""
     return GuestError(
-        f"VM {guest.config.name} cannot boot: {guest.diagnose_boot()}",
+        f"VM {guest.name} cannot boot: {guest.diagnose_boot()}",
         hint="look at the console's end; `rum destroy` and another image, or more memory, may help",
         tail=guest.console_tail(TAIL_LINES),
     )
@@ -102,13 +106,13 @@ def require_alive(guest: Guest) -> None:
     """Raises StoppedError where the VM is dead, GuestError where the host's half of the channel is."""
     if not guest.is_running():
         raise StoppedError(
-            f"VM {guest.config.name} stopped while rum was waiting for it: {guest.diagnose_boot()}",
+            f"VM {guest.name} stopped while rum was waiting for it: {guest.diagnose_boot()}",
             hint="run `rum up` to start it again",
             tail=guest.console_tail(TAIL_LINES),
         )
     if not guest.transport_alive():
         raise GuestError(
-            f"the vsock daemon of VM {guest.config.name} has died, so its agent cannot be reached",
+            f"the vsock daemon of VM {guest.name} has died, so its agent cannot be reached",
             hint="run `rum down` and `rum up`, which starts both again",
         )
 
@@ -117,7 +121,7 @@ def require_hope(guest: Guest) -> None:
     """Raises GuestError where nothing will install an agent any more."""
     if is_hopeless(guest.console_tail(BOOT_LINES)):
         raise GuestError(
-            f"VM {guest.config.name} cannot be provisioned: {guest.diagnose_boot()}",
+            f"VM {guest.name} cannot be provisioned: {guest.diagnose_boot()}",
             hint="`rum destroy` and `rum up` create it anew",
             tail=guest.console_tail(TAIL_LINES),
         )
@@ -125,7 +129,7 @@ def require_hope(guest: Guest) -> None:
 
 def boot_deadline(guest: Guest) -> Deadline:
     """How long a boot may take: `advanced.boot_timeout_s` times the factor of the accelerator."""
-    return Deadline(guest.config.advanced.boot_timeout_s * guest.timeout_factor())
+    return Deadline(guest.boot_timeout_s * guest.timeout_factor())
 
 
 def short_deadline(guest: Guest) -> Deadline:
@@ -159,10 +163,30 @@ def wait_for_agent(
     raise timed_out(guest, deadline, seen)
 
 
+def require_running(guest: Guest) -> None:
+    """Raises GuestError where the VM does not run."""
+    if not guest.is_running():
+        state = "does not exist" if not guest.exists() else f"is {guest.state()}"
+        raise GuestError(f"VM {guest.name} {state}", hint="run `rum up` first")
+
+
+def reach_agent(guest: Guest, emit: Emit) -> AgentConnection:
+    """A connection to an agent that should be up. Raises GuestError.
+
+    One that answers is reached at once, without asking libvirt whether its VM runs.
+    """
+    if guest.last_start():
+        with contextlib.suppress(NotReadyError, WrongKeyError):
+            deadline = Deadline(FIRST_TRY_S * guest.timeout_factor())
+            return open_agent(guest.endpoint(), guest.key(), guest.vm_id(), deadline)
+    require_running(guest)
+    return wait_for_agent(guest, short_deadline(guest), emit, "waiting for the agent")
+
+
 def wrong_key(guest: Guest, cause: WrongKeyError) -> GuestError:
     """The sentence for a guest that holds another key."""
     return GuestError(
-        f"{cause} (VM {guest.config.name})",
+        f"{cause} (VM {guest.name})",
         hint="if the VM was restored or its state directory changed: `rum destroy` and `rum up` create it anew",
     )
 
@@ -170,7 +194,7 @@ def wrong_key(guest: Guest, cause: WrongKeyError) -> GuestError:
 def timed_out(guest: Guest, deadline: Deadline, seen: str) -> GuestError:
     """The sentence for an agent that has not answered in time, with what the console shows."""
     return GuestError(
-        f"the agent of VM {guest.config.name} did not answer within {deadline.seconds:.0f} s ({seen}): "
+        f"the agent of VM {guest.name} did not answer within {deadline.seconds:.0f} s ({seen}): "
         f"{guest.diagnose_boot()}",
         hint="look at the console's end; `advanced.boot_timeout_s` in rum.toml sets how long a boot may take",
         tail=guest.console_tail(TAIL_LINES),

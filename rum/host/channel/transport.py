@@ -1,10 +1,8 @@
-"""How the host reaches the guest's vsock ports: the kernel's vhost-vsock, or a vhost-user daemon with a Unix socket."""
+"""Which way to the guest's vsock ports works on this host: the kernel's vhost-vsock, or a vhost-user daemon."""
 
 from __future__ import annotations
 
-import enum
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -13,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rum.host import remedies
+from rum.host.channel.endpoint import Transport
+from rum.host.devices import why_not_openable
 from rum.host.errors import HostError
-from rum.protocol.limits import AGENT_PORT
 
 VHOST_VSOCK_DEVICE = Path("/dev/vhost-vsock")
 DAEMON = "vhost-device-vsock"
@@ -24,32 +23,6 @@ DAEMON_VERSION_MIN = (0, 3, 0)
 CID_MIN = 1 << 16
 CID_MAX = (1 << 31) - 1
 """Above what people number by hand, and within what programs that keep a CID in an int can hold."""
-
-
-@dataclass(frozen=True)
-class VsockEndpoint:
-    """A guest port that this kernel's AF_VSOCK reaches."""
-
-    cid: int
-    port: int = AGENT_PORT
-
-
-@dataclass(frozen=True)
-class UnixEndpoint:
-    """A guest port behind the Unix socket of a vhost-user daemon, asked for with `CONNECT <port>`."""
-
-    path: Path
-    port: int = AGENT_PORT
-
-
-Endpoint = VsockEndpoint | UnixEndpoint
-
-
-class Transport(enum.StrEnum):
-    """The two ways, by the names of `advanced.transport`."""
-
-    VHOST_VSOCK = "vhost-vsock"
-    VHOST_USER = "vhost-user"
 
 
 @dataclass(frozen=True)
@@ -73,17 +46,6 @@ def choose_transport(wanted: str, device: Path = VHOST_VSOCK_DEVICE) -> Transpor
         )
     program = require_daemon(refused)
     return TransportChoice(Transport.VHOST_USER, refused or "rum.toml asks for it", program)
-
-
-def why_not_openable(device: Path) -> str | None:
-    """A clause that says why a device cannot be opened for reading and writing, None where it can."""
-    try:
-        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
-    except FileNotFoundError:
-        return f"there is no {device}"
-    except OSError as exc:
-        return f"{device} cannot be opened: {exc.strerror}"
-    return None
 
 
 def require_daemon(refused: str | None) -> Path:

@@ -43,9 +43,7 @@ def exec_(
     if tty and not sys.stdin.isatty():
         raise click.UsageError("-t needs a terminal, and standard input is none")
     request = story.ExecRequest(argv, user, cwd, dict(parse_variable(item) for item in env), timeout_s)
-    exit_status = story.execute(
-        options.machine(), options.renderer.emit, request, tty=tty, raw=options.output != "json"
-    )
+    exit_status = story.execute(options.vm(), options.renderer.emit, request, tty=tty, raw=options.output != "json")
     if options.output == "json":
         options.renderer.end(Ending(options.command, "", exit_status))
     return exit_status

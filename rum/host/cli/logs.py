@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
-from rum.host.events import Emit
-from rum.host.outcome import Outcome
-
-if TYPE_CHECKING:
-    from rum.host.vm.machine import Machine
 
 
 @command(examples=["rum logs --follow", "rum logs --run 000002-b59574 --script migrate"])
@@ -25,7 +18,5 @@ def logs(options: Options, follow: bool, run_id: str | None, script: str | None)
     """Show the output of a run."""
     from rum.host.runs import logs as story
 
-    def tell(machine: Machine, emit: Emit) -> Outcome:
-        return story.logs(machine, emit, run_id=run_id, script=script, follow=follow)
-
-    return options.tell(tell)
+    outcome = story.logs(options.vm(), options.renderer.emit, run_id=run_id, script=script, follow=follow)
+    return options.end(outcome)

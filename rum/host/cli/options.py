@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rum.host.events import Emit
+from rum.host.config.identity import VmIdentity, find_config
+from rum.host.errors import ConfigError
 from rum.host.outcome import Outcome
 from rum.host.show.render import Ending, PlainRenderer, QuietErrors, Renderer, Verbosity
 
 if TYPE_CHECKING:
     from rum.host.config.load import Config
+    from rum.host.vm.known import KnownVm
     from rum.host.vm.machine import Machine
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -47,22 +49,33 @@ class Options:
             return QuietErrors(sys.stderr, self.verbosity)
         return PlainRenderer(sys.stdout, sys.stderr, self.verbosity)
 
+    def config_path(self) -> Path:
+        """The rum.toml. Raises ConfigError where none is named and none is found."""
+        return Path(self.config) if self.config else find_config()
+
     def load(self) -> Config:
         """The configuration. Raises ConfigError."""
-        from rum.host.config.file import find_config
         from rum.host.config.load import load_config
 
-        return load_config(Path(self.config) if self.config else find_config())
+        return load_config(self.config_path())
 
     def machine(self) -> Machine:
-        """The VM of the configuration. Raises ConfigError, HostError."""
+        """The VM with its configuration, which is checked. Raises ConfigError."""
         from rum.host.vm.machine import Machine
 
         return Machine(self.load(), self.renderer.emit)
 
-    def tell(self, story: Callable[[Machine, Emit], Outcome]) -> int:
-        """Have the story happen, show how it ended; the exit status. Raises RumError."""
-        outcome = story(self.machine(), self.renderer.emit)
+    def vm(self) -> KnownVm:
+        """The VM as it is, whatever its rum.toml says now. Raises ConfigError where there is neither."""
+        from rum.host.vm.known import KnownVm
+
+        vm = KnownVm(VmIdentity.of(self.config_path()), self.renderer.emit)
+        if not (vm.identity.path.exists() or vm.exists()):
+            raise ConfigError(f"there is no file {vm.identity.path}", hint="check the path after --config")
+        return vm
+
+    def end(self, outcome: Outcome) -> int:
+        """Show how the command ended; its exit status."""
         self.renderer.end(Ending.of_outcome(self.command, outcome))
         return outcome.exit
 

@@ -28,7 +28,7 @@ def ssh(options: Options, arguments: tuple[str, ...]) -> int:
     """
     from rum.host import ssh as story
 
-    program, command = story.ssh_command(options.machine(), options.renderer.emit, arguments)
+    program, command = story.ssh_command(options.vm(), options.renderer.emit, arguments)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.execv(program, command)
@@ -41,7 +41,7 @@ def ssh_config(options: Options) -> int:
     """Print the Host block for ssh -F."""
     from rum.host import ssh as story
 
-    lines = story.config_block(options.machine())
+    lines = story.config_block(options.vm())
     found: SshConfig = {"type": "ssh-config", "config": "\n".join(lines) + "\n"}
     options.renderer.show(found, lines)
     return 0
@@ -57,7 +57,7 @@ def proxy(options: Options, port: int, known_hosts: bool) -> int:
     from rum.host import ssh as story
 
     try:
-        story.proxy(options.machine(), options.renderer.emit, port, known_hosts=known_hosts)
+        story.proxy(options.vm(), options.renderer.emit, port, known_hosts=known_hosts)
     except ConnectionResetError:
         raise GuestError(f"the connection to the guest's port {port} was reset") from None
     return 0
@@ -75,13 +75,13 @@ def forward_ports(options: Options, ports_file: Path) -> int:
     from rum.host.ports.forwards import HANDED, take_over
 
     detach(HANDED)
-    machine = options.machine()
+    vm = options.vm()
     try:
         with socket.socket(fileno=HANDED) as channel:
             wanted, listeners = take_over(channel)
     except OSError:
         raise click.UsageError("forward-ports is what `rum up` starts; nobody else can") from None
-    if ports_file != machine.paths.ports_file:
-        raise click.UsageError(f"the VM's ports are in {machine.paths.ports_file}, not in {ports_file}")
-    Forwarder(machine, wanted, listeners, limited(options.renderer.emit)).run()
+    if ports_file != vm.paths.ports_file:
+        raise click.UsageError(f"the VM's ports are in {vm.paths.ports_file}, not in {ports_file}")
+    Forwarder(vm, wanted, listeners, limited(options.renderer.emit)).run()
     return 0

@@ -16,6 +16,6 @@ def status(options: Options) -> int:
     from rum.host import lifecycle
     from rum.host.show.status_text import status_lines
 
-    found = lifecycle.status(options.machine(), options.renderer.emit)
+    found = lifecycle.status(options.vm(), options.renderer.emit)
     options.renderer.show(found, status_lines(found))
     return 0

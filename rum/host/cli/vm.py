@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
-from rum.host.events import Emit
-from rum.host.outcome import Outcome, interrupted
+from rum.host.outcome import interrupted
 from rum.protocol import Mode
-
-if TYPE_CHECKING:
-    from rum.host.vm.machine import Machine
 
 
 @command(examples=["rum up", "rum -o json up | jq -r 'select(.type == \"output\").text'"])
@@ -24,7 +19,7 @@ def up(options: Options) -> int:
     """Create or start the VM and provision it."""
     from rum.host import up as story
 
-    return options.tell(story.up)
+    return options.end(story.up(options.machine(), options.renderer.emit))
 
 
 @command(examples=["rum provision           # what has to run", "rum provision --system  # the system scripts again"])
@@ -37,7 +32,7 @@ def provision(options: Options, mode: str | None) -> int:
     """Run the scripts that have to run."""
     from rum.host import up as story
 
-    return options.tell(lambda machine, emit: story.provision(machine, emit, Mode(mode or Mode.AUTO.value)))
+    return options.end(story.provision(options.machine(), options.renderer.emit, Mode(mode or Mode.AUTO.value)))
 
 
 @command(examples=["rum down"])
@@ -47,7 +42,7 @@ def down(options: Options) -> int:
     """Shut the VM down; turn it off after 30 s."""
     from rum.host import lifecycle
 
-    return options.tell(lambda machine, _emit: lifecycle.down(machine))
+    return options.end(lifecycle.down(options.vm()))
 
 
 @command(examples=["rum destroy     # asks first", "rum destroy -y"])
@@ -58,12 +53,10 @@ def destroy(options: Options, yes: bool) -> int:
     """Remove the VM and its disks."""
     from rum.host import lifecycle
 
-    def story(machine: Machine, _emit: Emit) -> Outcome:
-        if yes or confirmed(options, lifecycle.destroy_question(machine)):
-            return lifecycle.destroy(machine)
-        return interrupted(f"VM {machine.config.name} was not destroyed")
-
-    return options.tell(story)
+    vm = options.vm()
+    if yes or confirmed(options, lifecycle.destroy_question(vm)):
+        return options.end(lifecycle.destroy(vm))
+    return options.end(interrupted(f"VM {vm.name} was not destroyed"))
 
 
 def confirmed(options: Options, question: str) -> bool:

@@ -15,7 +15,7 @@ def summary(config: Config) -> CheckedConfig:
         "valid": True,
         "path": str(config.path),
         "name": config.name,
-        "id": config.id8,
+        "id": config.identity.id8,
         "image": config.image.base,
         "cpus": config.resources.cpus,
         "memory_mb": config.resources.memory_mb,

@@ -1,8 +1,7 @@
-"""Finds rum.toml and reads it as TOML."""
+"""Reads rum.toml as TOML."""
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import tomllib
@@ -11,28 +10,11 @@ from pathlib import Path
 from rum.host.errors import ConfigError
 from rum.protocol.limits import MESSAGE_MAX
 
-FILE_NAME = "rum.toml"
-
 FILE_MAX = 2 * MESSAGE_MAX
 """Bytes: all scripts, which go in one message, with room for escapes."""
 
 NESTING_MAX = 32
 """Tables and lists within each other: no rum.toml needs ten, and what walks one must not run out of stack."""
-
-
-def find_config(start: Path = Path()) -> Path:
-    """The rum.toml in `start`, by default here, or the nearest directory above it. Raises ConfigError."""
-    try:
-        start = start.absolute()
-    except FileNotFoundError:
-        raise ConfigError("the current directory does not exist any more", hint="go to another one") from None
-    for directory in (start, *start.parents):
-        if os.path.isfile(directory / FILE_NAME):
-            return directory / FILE_NAME
-    raise ConfigError(
-        f"there is no {FILE_NAME} in {start} or in a directory above it",
-        hint="`rum init` writes one; or name one with --config",
-    )
 
 
 def read_text(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rum.host.config.file import FILE_NAME
+from rum.host.config.identity import FILE_NAME
 from rum.host.errors import ConfigError, HostError
 from rum.host.outcome import Outcome
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from rum.host.config.disks import build_drives, build_filesystems, check_disks
 from rum.host.config.document import File
 from rum.host.config.draft import Draft
 from rum.host.config.file import parse_toml, read_text
+from rum.host.config.identity import VmIdentity
 from rum.host.config.model import (
     AdvancedConfig,
     Config,
@@ -37,8 +36,8 @@ __all__ = ["Config", "load_config"]
 
 def load_config(path: Path) -> Config:
     """The checked configuration. Raises ConfigError with every problem of the file."""
-    # Not Path.resolve(), which raises where a symbolic link leads back to itself.
-    path = Path(os.path.realpath(path))
+    identity = VmIdentity.of(path)
+    path = identity.path
     text = read_text(path)
     draft = Draft(text, parse_toml(path, text))
     check_image(draft, path.parent)
@@ -51,16 +50,7 @@ def load_config(path: Path) -> Config:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(f"{path} has {count}", problems=problems)
     assert draft.document is not None
-    return build_config(path, draft.document, sources, contents)
-
-
-def vm_name(path: Path) -> str:
-    """The VM's name: from `dev.rum.toml` or `dev.toml` dev, from `rum.toml` the directory's name."""
-    stem = path.name.removesuffix(".toml").removesuffix(".rum")
-    if stem in ("", "rum"):
-        stem = path.parent.name
-    sanitised = re.sub(r"[^a-z0-9]+", "-", stem.lower(), flags=re.ASCII).strip("-")
-    return sanitised[:32].strip("-") or "vm"
+    return build_config(identity, draft.document, sources, contents)
 
 
 def check_image(draft: Draft, directory: Path) -> None:
@@ -73,16 +63,15 @@ def check_image(draft: Draft, directory: Path) -> None:
             draft.note_value(place, base, text)
 
 
-def build_config(path: Path, document: File, sources: Mapping[Place, Path], contents: Mapping[Place, str]) -> Config:
+def build_config(
+    identity: VmIdentity, document: File, sources: Mapping[Place, Path], contents: Mapping[Place, str]
+) -> Config:
     """The configuration that a file without problems comes to."""
-    name = vm_name(path)
     return Config(
-        path=path,
-        name=name,
-        id8=hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:8],
+        identity=identity,
         image=build_image(document),
         resources=build_resources(document),
-        network=build_network(document, name),
+        network=build_network(document, identity.name),
         user=UserConfig(document.user.name, tuple(document.user.groups)),
         ssh=SshConfig(tuple(document.ssh.authorized_keys)),
         drives=build_drives(document),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rum.host.config.identity import VmIdentity
 from rum.protocol import ProvisionScript
 
 
@@ -139,15 +140,13 @@ class AdvancedConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One rum.toml. `path` is absolute; `id8` is the first 8 digits of its SHA-256, so a VM belongs to a file.
+    """One rum.toml.
 
     `scripts` are those that the user has written: what `filesystems` come to depends on the VM
     (rum.host.vm.drive_files).
     """
 
-    path: Path
-    name: str
-    id8: str
+    identity: VmIdentity
     image: ImageConfig
     resources: ResourcesConfig
     network: NetworkConfig
@@ -163,6 +162,16 @@ class Config:
     healthcheck: Healthcheck | None = None
 
     @property
+    def path(self) -> Path:
+        """The rum.toml, absolute."""
+        return self.identity.path
+
+    @property
+    def name(self) -> str:
+        """The VM's name."""
+        return self.identity.name
+
+    @property
     def domain_name(self) -> str:
         """The libvirt domain's name."""
-        return f"rum-{self.name}-{self.id8}"
+        return self.identity.domain_name

@@ -20,6 +20,7 @@ from rum.host.channel.reach import short_deadline, wait_for_agent
 from rum.host.deadlines import Deadline, pause
 from rum.host.events import Emit, Notice
 from rum.host.exec import ExecRequest, ExecSession
+from rum.host.guest.configured import ConfiguredGuest
 from rum.protocol import Message
 
 RESTART_S = 15.0
@@ -46,7 +47,7 @@ systemctl reload "$UNIT"
 """
 
 
-def upgrade_if_outdated(guest: Guest, welcome: Message, emit: Emit) -> None:
+def upgrade_if_outdated(guest: ConfiguredGuest, welcome: Message, emit: Emit) -> None:
     """Replace the agent unless it is this rum's own or a newer one's; what keeps that from working is a warning.
 
     Raises GuestError where the guest is lost meanwhile.
@@ -80,7 +81,7 @@ def numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
-def install(guest: Guest, agent: bytes, build: str, emit: Emit) -> str | None:
+def install(guest: ConfiguredGuest, agent: bytes, build: str, emit: Emit) -> str | None:
     """Put the files in place and have the agent make room; why it did not work, None where it did."""
     unit = build_unit(guest.vm_id(), network=guest.config.network.mode != "none")
     request = ExecRequest(["sh", "-c", INSTALL], env={**ENVIRONMENT, "SHA256": build, "UNIT_TEXT": unit})

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from rum.cloudinit.install import autologin_path, build_autologin
 from rum.host.channel.client import AgentError
@@ -20,10 +19,10 @@ from rum.host.channel.reach import short_deadline, wait_for_agent
 from rum.host.errors import GuestError
 from rum.host.events import Emit, Notice
 from rum.host.exec import ExecRequest, ExecSession
+from rum.host.guest.configured import ConfiguredGuest
 from rum.host.guest.mount_order import drive_below, fstab_line
 from rum.host.guest.settings import GuestSettings, MountSetting, mounts_of, seeded_settings
 from rum.host.ssh_keys import require_ssh_key
-from rum.host.store import LastStart
 from rum.host.vm.architecture import host_architecture
 
 PROGRAM = Path(__file__).with_name("guest_settings.sh")
@@ -33,19 +32,6 @@ STEP_TIMEOUT_S = 150.0
 ENVIRONMENT: Mapping[str, str] = {}
 
 Note = Callable[[GuestSettings], GuestSettings]
-
-
-class ConfiguredGuest(Guest, Protocol):
-    """A VM that remembers what its guest was told; `rum.host.vm.machine.Machine` is one."""
-
-    def settings(self) -> GuestSettings | None:
-        """What the guest was last told, None where nobody has noted it."""
-
-    def note_settings(self, settings: GuestSettings) -> None:
-        """Remember what the guest has been told."""
-
-    def last_start(self) -> LastStart | None:
-        """How the VM was last started."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +76,7 @@ def carry_out(guest: ConfiguredGuest, step: Step, known: GuestSettings, emit: Em
         return changed
     reason = complaints.strip().splitlines()[-1:] or [f"exit {status}"]
     if step.vital:
-        text = f"{step.purpose} in the guest of VM {guest.config.name} failed: {reason[0]}"
+        text = f"{step.purpose} in the guest of VM {guest.name} failed: {reason[0]}"
         raise GuestError(text, hint="nothing was run in it; look at it with 'rum exec', then run 'rum up' again")
     emit(Notice(f"{step.purpose} in the guest failed: {reason[0]}; 'rum up' tries again", warning=True))
     return known
@@ -118,7 +104,7 @@ def run(guest: Guest, step: Step, emit: Emit) -> tuple[int, str, str]:
     return status, output, complaints
 
 
-def account_steps(known: GuestSettings, wanted: GuestSettings, guest: Guest) -> Iterator[Step]:
+def account_steps(known: GuestSettings, wanted: GuestSettings, guest: ConfiguredGuest) -> Iterator[Step]:
     """What gives the account its groups and its keys."""
     user = known.user
     for group in wanted.groups:

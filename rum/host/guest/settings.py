@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dataclasses_json import DataClassJsonMixin
-
 from rum.host.config.model import Config
 
 
 @dataclass(frozen=True)
-class MountSetting(DataClassJsonMixin):
+class MountSetting:
     """A mount as the guest has it."""
 
     source: str
@@ -20,7 +18,7 @@ class MountSetting(DataClassJsonMixin):
 
 
 @dataclass(frozen=True)
-class GuestSettings(DataClassJsonMixin):
+class GuestSettings:
     """What the guest was last told. `keys`: those of `ssh.authorized_keys`; the VM's own is always there.
 
     `network_mode` and `interfaces` ("network address") are what its network-config was written for.

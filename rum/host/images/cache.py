@@ -7,7 +7,7 @@ import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataclasses_json import DataClassJsonMixin
+import msgspec
 
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
@@ -32,7 +32,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Origin(DataClassJsonMixin):
+class Origin:
     """Where a file of the cache comes from; written beside it."""
 
     url: str
@@ -86,7 +86,7 @@ def _download(source: Source, path: Path, emit: Emit) -> None:
         text = "it cannot be verified: rum.toml has no image.sha256 or image.sha512"
         emit(Notice(f"downloading {source.location}; {text}", warning=True))
     download(source.location, path, source.checksum, emit)
-    write_atomic(origin_path(path), Origin(source.location, source.name).to_json().encode("utf-8"))
+    write_atomic(origin_path(path), msgspec.json.encode(Origin(source.location, source.name)))
 
 
 def origin_path(path: Path) -> Path:
@@ -97,6 +97,6 @@ def origin_path(path: Path) -> Path:
 def read_origin(path: Path) -> Origin | None:
     """Where a file of the cache comes from; None where nobody wrote it down: an older rum, or one that was killed."""
     try:
-        return Origin.from_json(origin_path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return msgspec.json.decode(origin_path(path).read_bytes(), type=Origin)
+    except (OSError, ValueError):
         return None

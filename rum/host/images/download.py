@@ -18,7 +18,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import TypeVar
 
-from dataclasses_json import DataClassJsonMixin
+import msgspec
 
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice, Progress
@@ -48,7 +48,7 @@ RESERVE = 256 << 20
 
 
 @dataclass(frozen=True)
-class Arriving(DataClassJsonMixin):
+class Arriving:
     """Which version of a file is arriving: its ETag or Last-Modified, "" for none, and its bytes where known."""
 
     url: str
@@ -173,7 +173,7 @@ class Transfer:
     def _begin(self, response: HTTPResponse) -> None:
         self.part.unlink(missing_ok=True)
         arriving = Arriving(self._url, _validator(response), _length(response))
-        write_atomic(self._note, arriving.to_json().encode("utf-8"))
+        write_atomic(self._note, msgspec.json.encode(arriving))
         self._receive(response, 0)
 
     def _receive(self, response: HTTPResponse, start: int) -> None:
@@ -216,7 +216,7 @@ def _note_path(path: Path) -> Path:
 
 def _read_note(path: Path) -> Arriving | None:
     try:
-        return Arriving.from_json(_note_path(path).read_text(encoding="utf-8"))
+        return msgspec.json.decode(_note_path(path).read_bytes(), type=Arriving)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -15,24 +15,24 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+
+import msgspec
 
 from rum.host.channel.checked import tcp_ports
 from rum.host.channel.client import AgentConnection, LostError, open_agent
 from rum.host.channel.connect import NotReadyError
+from rum.host.channel.endpoint import UnixEndpoint
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import RETRY_S, short_deadline
-from rum.host.channel.transport import UnixEndpoint
 from rum.host.channel.vhost_worker import Channel, channel_behind
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import GuestError, HostError, RumError
 from rum.host.events import Emit, Event, Notice
-from rum.host.files import write_atomic
+from rum.host.files import disk_errors, write_atomic
 from rum.host.ports.forwards import Forwarded, PortsFile, Wanted
 from rum.host.ports.host_ports import bind_port, spelled
 from rum.host.ports.relay import Relay, TcpEnd, open_forward, reset
 from rum.host.store import VmLock
-from rum.host.vm.vm_files import disk_errors
 
 LOOK_EVERY_S = 3.0
 """How often it looks whether the VM is still there."""
@@ -51,13 +51,6 @@ LOG_MAX = 1 << 20
 """Bytes; after that nothing more is said. A scan of the ports for months must not fill a disk."""
 
 
-class Vm(Guest, Protocol):
-    """The machine, as far as it matters here."""
-
-    def state(self) -> str:
-        """As `rum status` has it."""
-
-
 class EndingError(GuestError):
     """This process is being ended."""
 
@@ -65,7 +58,7 @@ class EndingError(GuestError):
 class Forwarder:
     """Serves until it is told to end, or the VM is gone."""
 
-    def __init__(self, vm: Vm, wanted: Wanted, listeners: list[socket.socket], emit: Emit) -> None:
+    def __init__(self, vm: Guest, wanted: Wanted, listeners: list[socket.socket], emit: Emit) -> None:
         self._vm = vm
         self._wanted = wanted
         self._emit = emit
@@ -267,7 +260,7 @@ class Forwarder:
 
     def _write_ports_file(self) -> None:
         content = PortsFile(self._wanted, tuple(self._listeners))
-        write_atomic(self._vm.paths.ports_file, content.to_json().encode())
+        write_atomic(self._vm.paths.ports_file, msgspec.json.encode(content))
 
     def _say(self, text: str) -> None:
         self._emit(Notice(text))

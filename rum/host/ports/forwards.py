@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from dataclasses_json import DataClassJsonMixin
+import msgspec
 
 from rum import __version__
 from rum.host.config.model import AutoPorts, Config, Port
@@ -31,7 +31,7 @@ COMMAND = "forward-ports"
 
 
 @dataclass(frozen=True)
-class Wanted(DataClassJsonMixin):
+class Wanted:
     """What rum.toml asks for, and which rum is to do it."""
 
     ports: tuple[Port, ...]
@@ -48,7 +48,7 @@ class Wanted(DataClassJsonMixin):
 
 
 @dataclass(frozen=True)
-class Forwarded(DataClassJsonMixin):
+class Forwarded:
     """One port that is forwarded; `auto`: because somebody in the guest listens."""
 
     bind: str
@@ -58,7 +58,7 @@ class Forwarded(DataClassJsonMixin):
 
 
 @dataclass(frozen=True)
-class PortsFile(DataClassJsonMixin):
+class PortsFile:
     """ports.json: what the process was started for, and what it forwards now."""
 
     wanted: Wanted
@@ -73,10 +73,10 @@ def process_of(paths: VmPaths) -> Daemon:
 def read_ports_file(paths: VmPaths) -> PortsFile | None:
     """What the process has written down last, None where there is nothing."""
     try:
-        return PortsFile.from_json(paths.ports_file.read_text(encoding="utf-8"))
+        return msgspec.json.decode(paths.ports_file.read_bytes(), type=PortsFile)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         # It is written anew by the next process: nothing depends on an old one.
         return PortsFile(Wanted((), None, "unreadable"), ())
 
@@ -87,10 +87,10 @@ def forwarded(paths: VmPaths) -> list[dict[str, object]]:
     return [asdict(port) for port in found.ports] if found and process_of(paths).find() else []
 
 
-def warn_if_missing(config: Config, paths: VmPaths, emit: Emit) -> None:
-    """Say that nobody forwards the ports of a VM that runs; to be called only then."""
-    if Wanted.by(config) and not process_of(paths).find():
-        text = f"the process that forwards the ports of VM {config.name} does not run; `rum up` starts it"
+def warn_if_missing(name: str, paths: VmPaths, emit: Emit) -> None:
+    """Say that nobody forwards the ports of a VM that runs any more; to be called only then."""
+    if read_ports_file(paths) and not process_of(paths).find():
+        text = f"the process that forwards the ports of VM {name} does not run; `rum up` starts it"
         emit(Notice(text, warning=True))
 
 
@@ -166,14 +166,14 @@ def start(config: Config, paths: VmPaths, wanted: Wanted, listeners: Sequence[so
 
 def hand_out(channel: socket.socket, wanted: Wanted, listeners: Sequence[socket.socket]) -> None:
     """Send what is wanted, and the listeners of its ports in their order."""
-    channel.sendall(wanted.to_json().encode())
+    channel.sendall(msgspec.json.encode(wanted))
     for at in range(0, len(listeners), PER_MESSAGE):
         socket.send_fds(channel, [b"+"], [sock.fileno() for sock in listeners[at : at + PER_MESSAGE]])
 
 
 def take_over(channel: socket.socket) -> tuple[Wanted, list[socket.socket]]:
     """The other end of `hand_out`."""
-    wanted = Wanted.from_json(channel.recv(1 << 20))
+    wanted = msgspec.json.decode(channel.recv(1 << 20), type=Wanted)
     listeners: list[socket.socket] = []
     while True:
         data, descriptors, _, _ = socket.recv_fds(channel, 1, PER_MESSAGE)

@@ -80,7 +80,7 @@ def logs(guest: Guest, emit: Emit, *, run_id: str | None, script: str | None, fo
         if found is None and run_id:
             raise ConfigError(f"there is no run {run_id}", hint="leave --run out for the latest run")
         if found is None:
-            return Outcome(f"VM {guest.config.name} has no run yet")
+            return Outcome(f"VM {guest.name} has no run yet")
         show(reader, found, only_script(emit, script), script, follow=follow)
     return Outcome("")
 

@@ -31,7 +31,7 @@ class Provisioning:
 
     def __init__(self, reader: RunReader, scripts: Sequence[ProvisionScript], command: str) -> None:
         self._reader = reader
-        self._name = reader.guest.config.name
+        self._name = reader.guest.name
         self._scripts = list(scripts)
         self._command = command
 

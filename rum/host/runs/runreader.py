@@ -154,7 +154,7 @@ class RunReader:
         during = while_script(view.script)
         if not self.guest.is_running():
             raise GuestError(
-                f"VM {self.guest.config.name} stopped{during}",
+                f"VM {self.guest.name} stopped{during}",
                 hint="run `rum up` to start it again; what is known of the run: `rum logs`",
                 tail=self.guest.console_tail(TAIL_LINES),
             ) from cause

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rum.host import remedies
-from rum.host.channel.transport import why_not_openable
+from rum.host.devices import why_not_openable
 from rum.host.errors import HostError
 
 KVM_DEVICE = Path("/dev/kvm")

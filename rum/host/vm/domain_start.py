@@ -7,23 +7,23 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 
-from rum.host.channel.transport import DAEMON, Transport, TransportChoice, cid_candidates
-from rum.host.channel.vhost_worker import Channel, channel_behind
+from rum.host.channel.endpoint import Transport
+from rum.host.channel.transport import TransportChoice, cid_candidates
 from rum.host.config.model import Config
 from rum.host.errors import HostError
+from rum.host.files import disk_errors
 from rum.host.guest.settings import mounts_of
 from rum.host.images.catalogue import needs_largest_cpu
 from rum.host.paths import VmPaths
-from rum.host.ports import forwards
 from rum.host.store import LastStart, VmState, save_state
 from rum.host.vm import vhost_user, virtiofsd
 from rum.host.vm.accelerator import Accelerator
 from rum.host.vm.architecture import host_architecture
 from rum.host.vm.domain_xml import DomainSpec, build_domain_xml
 from rum.host.vm.drive_files import attached_drives
+from rum.host.vm.helpers import stop_daemons
 from rum.host.vm.libvirt_driver import CidInUseError, LibvirtDriver, qemu_log_tail
 from rum.host.vm.virtiofsd import Virtiofsd
-from rum.host.vm.vm_files import disk_errors
 
 CID_ATTEMPTS = 16
 TAIL_LINES = 20
@@ -74,6 +74,7 @@ class DomainStart:
             disk=resources.disk,
             network_mode=self.config.network.mode,
             mounts=mounts_of(self.config),
+            boot_timeout_s=advanced.boot_timeout_s,
         )
 
     def _once(self, state: VmState, started: LastStart) -> None:
@@ -93,7 +94,7 @@ class DomainStart:
         return DomainSpec(
             vm_id=state.vm_id,
             name=config.domain_name,
-            id8=config.id8,
+            id8=config.identity.id8,
             config_path=config.path,
             architecture=host_architecture(),
             memory_mb=config.resources.memory_mb,
@@ -114,26 +115,3 @@ class DomainStart:
             confinement=self.driver.confinement(),
             largest_cpu=needs_largest_cpu(state.image.reference, host_architecture()),
         )
-
-
-def stop_daemons(paths: VmPaths) -> None:
-    """End every daemon of the VM; there may be none."""
-    forwards.stop(paths)
-    vhost_user.stop_daemon(paths)
-    virtiofsd.stop_daemons(paths)
-
-
-def transport_works(paths: VmPaths, started: LastStart) -> bool:
-    """Whether the host's half of the channel works."""
-    if started.transport == Transport.VHOST_VSOCK:
-        return True
-    if not (vhost_user.find_daemons(paths) and paths.vsock_socket.exists()):
-        return False
-    return channel_behind(paths.vsock_socket) is not Channel.DEAD
-
-
-def dead_daemon(paths: VmPaths, started: LastStart) -> str | None:
-    """The name of a daemon without which the running VM cannot go on, None where all are there."""
-    if not transport_works(paths, started):
-        return DAEMON
-    return virtiofsd.PROGRAM if virtiofsd.dead(paths, len(started.mounts)) else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rum.host.channel.transport import Transport
+from rum.host.channel.endpoint import Transport
 from rum.host.config.model import NetworkConfig
 from rum.host.guest.drives import SERIAL_PREFIX
 from rum.host.vm.accelerator import Accelerator

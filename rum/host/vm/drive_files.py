@@ -106,16 +106,17 @@ def in_place(filesystem: Filesystem, attached: set[str]) -> Filesystem:
     return filesystem if present == filesystem.drives else dataclasses.replace(filesystem, kind=LATER, drives=present)
 
 
-def describe_drives(config: Config, paths: VmPaths) -> list[str]:
+def describe_drives(paths: VmPaths, state: VmState | None) -> list[str]:
     """Each drive that has a file, with its size, for those who are about to delete it."""
-    return [describe_drive(paths, name, in_config=name in config.drives) for name in paths.drive_names()]
+    detached = state.detached if state else ()
+    return [describe_drive(paths, name, attached=name not in detached) for name in paths.drive_names()]
 
 
-def describe_drive(paths: VmPaths, name: str, *, in_config: bool) -> str:
+def describe_drive(paths: VmPaths, name: str, *, attached: bool) -> str:
     """One drive; a file that is no image any more has no size."""
     try:
         about = [show_size(image_info(paths.drive(name)).virtual_size)]
     except HostError:
         about = []
-    about += [] if in_config else ["not in rum.toml"]
+    about += [] if attached else ["detached"]
     return f"{name} ({', '.join(about)})" if about else name

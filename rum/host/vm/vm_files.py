@@ -1,21 +1,17 @@
-"""The files of a VM on the host: made, brought up to date before a start, removed."""
+"""The files of a VM on the host: made, and brought up to date before a start."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import shutil
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 from rum.cloudinit import SeedSpec, build_iso, build_seed, seed_hash
 from rum.host.bundle import build_agent_zipapp
 from rum.host.config.model import Config
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
-from rum.host.files import write_atomic
+from rum.host.files import disk_errors, write_atomic
 from rum.host.guest.settings import seeded_settings
 from rum.host.images.resolve import create_overlay, describe_image, require_unchanged, resolve_image
 from rum.host.paths import VmPaths
@@ -23,21 +19,11 @@ from rum.host.progress import phase
 from rum.host.qemu_img import create_qcow2, grow_qcow2, image_info
 from rum.host.sizes import show_size
 from rum.host.ssh_keys import require_ssh_key
-from rum.host.store import VmState, save_state
+from rum.host.store import VmState, read_key, save_state
 from rum.host.vm.architecture import host_architecture
 from rum.host.vm.nics import seed_nics
-from rum.protocol import parse_key
+from rum.host.vm.removal import remove_files
 from rum.protocol.limits import KEY_SIZE
-
-
-@contextlib.contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Turn the OSErrors of the block, a full disk above all, into one sentence."""
-    try:
-        yield
-    except OSError as exc:
-        where = f" ({exc.filename})" if exc.filename else ""
-        raise HostError(f"{what} cannot be written{where}: {exc.strerror}") from exc
 
 
 def create_vm(config: Config, paths: VmPaths, uri: str, emit: Emit) -> VmState:
@@ -67,7 +53,15 @@ def _create_vm(config: Config, paths: VmPaths, uri: str, emit: Emit) -> VmState:
         current_hash = write_seed(config, paths, vm_id)
     settings = seeded_settings(config)
     state = VmState(
-        vm_id, config.name, config.id8, str(config.path), base, current_hash, uri, settled=False, settings=settings
+        vm_id,
+        config.name,
+        config.identity.id8,
+        str(config.path),
+        base,
+        current_hash,
+        uri,
+        settled=False,
+        settings=settings,
     )
     save_state(paths.state_file, state)
     return state
@@ -145,39 +139,3 @@ def remove_old_seeds(paths: VmPaths, current_hash: str) -> None:
     for path in paths.state.glob("seed-*.iso"):
         if path != paths.seed(current_hash):
             path.unlink(missing_ok=True)
-
-
-def read_key(paths: VmPaths) -> bytes:
-    """The channel's key. Raises HostError."""
-    try:
-        return parse_key(paths.key.read_text(encoding="ascii"))
-    except (OSError, ValueError) as exc:
-        text = f"the VM's key {paths.key} cannot be read: {exc}"
-        raise HostError(text, hint="restore it, or start over with 'rum destroy' and 'rum up'") from exc
-
-
-def remove_files(paths: VmPaths) -> bool:
-    """Remove all files of a VM but the copies of its runs; returns whether there were any. Raises HostError."""
-    found = False
-    with disk_errors(f"the removal of {paths.state}"):
-        # The state goes first: without it there is no VM, whatever else is still there.
-        for path in (paths.state_file, *_entries(paths.state), *_entries(paths.runtime)):
-            if path != paths.runs and os.path.lexists(path):
-                found = True
-                _remove(path)
-        for directory in (paths.runtime, paths.state):
-            with contextlib.suppress(FileNotFoundError):
-                if not _entries(directory):
-                    directory.rmdir()
-    return found
-
-
-def _entries(directory: Path) -> list[Path]:
-    return sorted(directory.iterdir()) if directory.is_dir() else []
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -6,17 +6,19 @@ Takes a JSON description of the guest in RUM_TEST_GUEST; everything but the virt
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rum.host.vm.known
 import rum.host.vm.machine
 from rum.host import own_command
 from rum.host.__main__ import main
-from rum.host.channel.transport import Endpoint, UnixEndpoint
+from rum.host.channel.endpoint import Endpoint, UnixEndpoint
+from rum.host.config.identity import VmIdentity
 from rum.host.config.load import Config
 from rum.host.console import read_console
 from rum.host.events import Emit, Phase
@@ -33,39 +35,23 @@ def about() -> dict[str, Any]:
     return described
 
 
-@dataclass
-class LocalMachine:
-    """The part of Machine that commands use."""
+class LocalVm:
+    """The part of KnownVm that commands use."""
 
-    config: Config
-    emit: Emit
-
-    def __post_init__(self) -> None:
+    def __init__(self, identity: VmIdentity, emit: Emit) -> None:
+        self.identity = identity
+        self.emit = emit
+        self.name = identity.name
+        self.boot_timeout_s = 300
         directory = Path(about()["directory"])
         self.paths = VmPaths("demo", directory / "state", directory / "run", directory / "lock")
-
         self.the_lock = VmLock(self.paths.lock)
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         return self.the_lock.hold(self.emit)
 
-    def start(self) -> rum.host.vm.machine.Started:
-        with self.lock(), forwards.prepared(self.config, self.paths, self.emit) as hand_over_ports:
-            self.emit(Phase("image", "done", 83, "cached debian-12"))
-            hand_over_ports(False)
-        return rum.host.vm.machine.Started(created=False, booted=False, accelerator="tcg", transport="vhost-user")
-
-    def note_answer(self) -> None:
-        pass
-
     def last_start(self) -> LastStart:
         return LastStart("tcg", "vhost-user", 70_000, 0)
-
-    def settings(self) -> GuestSettings:
-        return seeded_settings(self.config)
-
-    def note_settings(self, settings: GuestSettings) -> None:
-        pass
 
     def exists(self) -> bool:
         return True
@@ -77,11 +63,8 @@ class LocalMachine:
     def is_running(self) -> bool:
         return self.state() == "running"
 
-    def drives_script(self) -> ProvisionScript | None:
-        return None
-
-    def leaving_drives(self) -> list[str]:
-        return []
+    def user(self) -> str:
+        return getpass.getuser()
 
     def describe_drives(self) -> list[str]:
         return []
@@ -116,6 +99,35 @@ class LocalMachine:
         return True
 
 
+class LocalMachine(LocalVm):
+    """The part of Machine that commands use besides."""
+
+    def __init__(self, config: Config, emit: Emit) -> None:
+        super().__init__(config.identity, emit)
+        self.config = config
+
+    def start(self) -> rum.host.vm.machine.Started:
+        with self.lock(), forwards.prepared(self.config, self.paths, self.emit) as hand_over_ports:
+            self.emit(Phase("image", "done", 83, "cached debian-12"))
+            hand_over_ports(False)
+        return rum.host.vm.machine.Started(created=False, booted=False, accelerator="tcg", transport="vhost-user")
+
+    def note_answer(self) -> None:
+        pass
+
+    def settings(self) -> GuestSettings:
+        return seeded_settings(self.config)
+
+    def note_settings(self, settings: GuestSettings) -> None:
+        pass
+
+    def drives_script(self) -> ProvisionScript | None:
+        return None
+
+    def leaving_drives(self) -> list[str]:
+        return []
+
+
 def peak_kib() -> int:
     """The largest resident memory of this process. Not getrusage(2)'s, which begins with that of who started it."""
     [line] = [line for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines() if "VmHWM" in line]
@@ -123,6 +135,7 @@ def peak_kib() -> int:
 
 
 if __name__ == "__main__":
+    rum.host.vm.known.KnownVm = LocalVm  # type: ignore[assignment,misc]
     rum.host.vm.machine.Machine = LocalMachine  # type: ignore[assignment,misc]
     own_command.PROGRAM = (sys.executable, __file__)
     exit_status = main()

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rum.host.channel.transport import Endpoint, UnixEndpoint
+from rum.host.channel.endpoint import Endpoint, UnixEndpoint
+from rum.host.config.identity import VmIdentity
 from rum.host.config.load import Config, load_config
 from rum.host.console import read_console
 from rum.host.events import Event, Notice, RunEvent
@@ -138,10 +139,22 @@ class LocalGuest:
     proxy: VsockProxy | None = None
     process: subprocess.Popen[bytes] | None = None
     told: GuestSettings | None = None
-    started: LastStart | None = None
+    started: LastStart | None = field(default_factory=lambda: LastStart("tcg", "vhost-user", 70_000, 0))
 
     def __post_init__(self) -> None:
         self.told = seeded_settings(self.config)
+
+    @property
+    def identity(self) -> VmIdentity:
+        return self.config.identity
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def boot_timeout_s(self) -> int:
+        return self.config.advanced.boot_timeout_s
 
     @property
     def root(self) -> Path:
@@ -202,6 +215,9 @@ class LocalGuest:
     def vm_id(self) -> str:
         return self.the_vm_id
 
+    def user(self) -> str:
+        return self.config.user.name
+
     def settings(self) -> GuestSettings | None:
         return self.told
 
@@ -210,6 +226,12 @@ class LocalGuest:
 
     def last_start(self) -> LastStart | None:
         return self.started
+
+    def exists(self) -> bool:
+        return True
+
+    def state(self) -> str:
+        return "running" if self.running else "stopped"
 
     def is_running(self) -> bool:
         return self.running

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rum.host.config.identity import VmIdentity
 from rum.host.errors import HostError
 from rum.host.files import make_private_dir, write_atomic
 from rum.host.paths import VmPaths, runtime_home
@@ -18,7 +19,7 @@ def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_layout_is_the_documented_one(tmp_path: Path) -> None:
-    paths = VmPaths.of("dev", "01234567")
+    paths = VmPaths.of(VmIdentity(Path("/srv/dev/rum.toml"), "dev", "01234567"))
     state = tmp_path / "state/rum/vms/dev-01234567"
     assert paths.overlay == state / "overlay.qcow2"
     assert paths.state_file == state / "state.json"
@@ -40,7 +41,7 @@ def test_directories_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_long_runtime_path_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 100)))
     with pytest.raises(HostError, match="is longer than the 107 bytes") as caught:
-        VmPaths.of("dev", "01234567").make_dirs()
+        VmPaths.of(VmIdentity(Path("/srv/dev/rum.toml"), "dev", "01234567")).make_dirs()
     assert "XDG_RUNTIME_DIR" in (caught.value.hint or "")
     assert not (tmp_path / ("x" * 100)).exists()
 

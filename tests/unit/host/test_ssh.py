@@ -11,7 +11,7 @@ import pytest
 from rum.host import remedies, ssh
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
-from rum.host.vm.machine import Machine
+from rum.host.vm.known import KnownVm
 from tests.unit.agent.tcp_servers import digest, echo, free_port, reset, serving
 from tests.unit.host.cli.test_commands import command, rum
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest
@@ -45,7 +45,7 @@ class TestConfig:
         directory = tmp_path / "it's a 50% off"
         with local_guest(directory, '[user]\nname = "me"\n', started=False) as guest:
             config = tmp_path / "config"
-            config.write_text("\n".join(ssh.config_block(cast(Machine, guest))) + "\n")
+            config.write_text("\n".join(ssh.config_block(cast(KnownVm, guest))) + "\n")
             found = parsed(config, "demo")
             name = guest.config.domain_name
             assert (found["user"], found["hostkeyalias"], found["hostname"]) == ("me", name, name)
@@ -66,7 +66,7 @@ class TestConfig:
         with local_guest(tmp_path) as guest:
             give_host_keys(guest, monkeypatch, KEY)
             play(guest, 22)
-            program, words = ssh.ssh_command(cast(Machine, guest), Seen(), ("-L", "1:2", "uname", "-a"))
+            program, words = ssh.ssh_command(cast(KnownVm, guest), Seen(), ("-L", "1:2", "uname", "-a"))
             assert Path(program).name == words[0] == "ssh"
             assert words[-5:] == [guest.config.domain_name, "-L", "1:2", "uname", "-a"]
             assert "-oStrictHostKeyChecking=yes" in words
@@ -75,7 +75,7 @@ class TestConfig:
         with local_guest(tmp_path, started=False) as guest:
             monkeypatch.setenv("PATH", str(tmp_path))
             with pytest.raises(HostError, match="no ssh in PATH") as caught:
-                ssh.ssh_command(cast(Machine, guest), Seen(), ())
+                ssh.ssh_command(cast(KnownVm, guest), Seen(), ())
             assert caught.value.hint == remedies.install("ssh")
 
     @pytest.mark.parametrize("name", ["ssh", "ssh-config"])

@@ -15,7 +15,7 @@ import pytest
 from rum.host.channel import client
 from rum.host.channel.client import AgentConnection, AgentError, LostError, WrongKeyError, open_agent
 from rum.host.channel.connect import NotReadyError, enlarge_buffer
-from rum.host.channel.transport import UnixEndpoint, VsockEndpoint
+from rum.host.channel.endpoint import UnixEndpoint, VsockEndpoint
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
 from rum.protocol import AgentHandshake, HostHandshake, Kind, encode_frame, encode_message, encode_output

@@ -15,7 +15,7 @@ import pytest
 
 from rum.host.channel import half_open
 from rum.host.channel.connect import NotReadyError, RefusedError, open_stream
-from rum.host.channel.transport import UnixEndpoint
+from rum.host.channel.endpoint import UnixEndpoint
 from rum.host.deadlines import Deadline
 
 DIALLING = """
@@ -24,7 +24,7 @@ from pathlib import Path
 from rum.host.channel import half_open
 from rum.host.channel.connect import open_stream
 from rum.host.deadlines import Deadline
-from rum.host.channel.transport import UnixEndpoint
+from rum.host.channel.endpoint import UnixEndpoint
 half_open.KEEP_OPEN_S = 4
 looks = 0
 def check():

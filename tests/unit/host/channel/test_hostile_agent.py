@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import rum.host.vm.known
 import rum.host.vm.machine
 from rum.host import console
 from rum.host.__main__ import main
@@ -50,7 +51,7 @@ from tests.unit.host.channel.hostile_agent import (
     saying,
 )
 from tests.unit.host.cli.test_commands import command
-from tests.unit.host.cli_with_agent import LocalMachine
+from tests.unit.host.cli_with_agent import LocalMachine, LocalVm
 from tests.unit.host.local_guest import LocalGuest, wait_until
 
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -106,6 +107,7 @@ Cli = Callable[..., Ended]
 @pytest.fixture
 def rum_cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
     """The real command line in this process, which a thousand cases can afford."""
+    monkeypatch.setattr(rum.host.vm.known, "KnownVm", LocalVm)
     monkeypatch.setattr(rum.host.vm.machine, "Machine", LocalMachine)
 
     def call(guest: LocalGuest, *arguments: str) -> Ended:

@@ -9,7 +9,7 @@ import pytest
 from rum.host.channel import connect, vhost_worker
 from rum.host.channel.client import open_agent
 from rum.host.channel.connect import NotReadyError
-from rum.host.channel.transport import UnixEndpoint
+from rum.host.channel.endpoint import UnixEndpoint
 from rum.host.channel.vhost_worker import Channel, channel_behind, channel_of
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError

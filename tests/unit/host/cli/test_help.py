@@ -69,7 +69,7 @@ def parse(arguments: list[str]) -> click.Context:
     return context
 
 
-@pytest.mark.parametrize("path", FOR_PEOPLE.keys() - {"rum"})
+@pytest.mark.parametrize("path", [path for path in FOR_PEOPLE if path != "rum"])
 def test_it_has_examples_of_that_command(path: str) -> None:
     command = ALL[path].command
     assert isinstance(command, Command)

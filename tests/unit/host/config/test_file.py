@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rum.host.config.file import find_config
+from rum.host.config.identity import find_config
 from rum.host.config.load import load_config
 from rum.host.errors import ConfigError
 from tests.unit.host.config.config_text import MINIMAL, problems, write

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rum.host.config.load import load_config, vm_name
+from rum.host.config.identity import vm_name
+from rum.host.config.load import load_config
 from rum.host.config.model import Drive, Filesystem
 from tests.unit.host.config.config_text import MINIMAL, write
 
@@ -17,8 +18,8 @@ def test_only_the_image_is_required(tmp_path: Path) -> None:
     directory.mkdir()
     config = load_config(write(directory, MINIMAL))
     assert config.name == config.network.hostname == "my-project"
-    assert config.id8 == hashlib.sha256(str(directory / "rum.toml").encode()).hexdigest()[:8]
-    assert config.domain_name == f"rum-my-project-{config.id8}"
+    assert config.identity.id8 == hashlib.sha256(str(directory / "rum.toml").encode()).hexdigest()[:8]
+    assert config.domain_name == f"rum-my-project-{config.identity.id8}"
     assert (config.resources.cpus, config.resources.memory_mb, config.resources.disk) == (2, 2048, 20 << 30)
     assert (config.network.mode, config.user.name, config.user.groups) == ("user", "rum", ())
     assert (config.advanced.accelerator, config.advanced.transport, config.advanced.firmware) == (

@@ -406,17 +406,10 @@ def test_auto_ports_follow_the_guest(tmp_path: Path) -> None:
                 dial(other)
 
 
-class Vm(LocalGuest):
-    """A guest as the forwarder sees it."""
-
-    def state(self) -> str:
-        return "running"
-
-
 def test_more_connections_than_it_may_have_are_refused(tmp_path: Path) -> None:
     with local_guest(tmp_path, started=False) as guest, bind_port("127.0.0.1", 0) as listener:
         seen = Seen()
-        process = Forwarder(Vm(guest.config, guest.paths, guest.directory), Wanted((), None), [], seen)
+        process = Forwarder(LocalGuest(guest.config, guest.paths, guest.directory), Wanted((), None), [], seen)
         process._connections = threading.Semaphore(0)
         with dial(listener.getsockname()[1]) as sock:
             process._accept(listener, 80)
@@ -434,7 +427,7 @@ def test_a_lost_connection_stays_open_while_the_guests_driver_is_down(
     channel = Channel.UP
     monkeypatch.setattr(forwarder, "channel_behind", lambda _path: channel)
     with serving(echo) as port, local_guest(tmp_path) as guest:
-        vm = Vm(guest.config, guest.paths, guest.directory, the_key=guest.the_key, the_vm_id=guest.the_vm_id)
+        vm = LocalGuest(guest.config, guest.paths, guest.directory, the_key=guest.the_key, the_vm_id=guest.the_vm_id)
         process = Forwarder(vm, Wanted((), None), [], Seen())
         with bind_port("127.0.0.1", 0) as listener:
             ours = dial(listener.getsockname()[1])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rum.host import remedies
-from rum.host.channel.transport import CID_MAX, CID_MIN, VHOST_VSOCK_DEVICE, Transport, choose_transport, cid_candidates
+from rum.host.channel.endpoint import Transport
+from rum.host.channel.transport import CID_MAX, CID_MIN, VHOST_VSOCK_DEVICE, choose_transport, cid_candidates
 from rum.host.errors import HostError
 from rum.host.vm.accelerator import Accelerator, choose_accelerator
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rum.host.channel.transport import Transport
+from rum.host.channel.endpoint import Transport
 from rum.host.config.model import Interface, NetworkConfig
 from rum.host.vm.accelerator import Accelerator
 from rum.host.vm.architecture import ARCHITECTURES

@@ -16,7 +16,8 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from rum.host.channel.transport import UnixEndpoint, VsockEndpoint, cid_candidates
+from rum.host.channel.endpoint import UnixEndpoint, VsockEndpoint
+from rum.host.channel.transport import cid_candidates
 from rum.host.config.load import load_config
 from rum.host.errors import ConfigError, HostError
 from rum.host.events import Event, Notice, Phase
@@ -24,7 +25,7 @@ from rum.host.guest.drives import drives_script
 from rum.host.qemu_img import image_info
 from rum.host.vm import domain_xml, vhost_user, virtiofsd
 from rum.host.vm.daemons import Daemon
-from rum.host.vm.domain_start import stop_daemons
+from rum.host.vm.helpers import stop_daemons
 from rum.host.vm.libvirt_driver import CidInUseError, LibvirtDriver
 from rum.host.vm.machine import Machine
 
@@ -314,7 +315,7 @@ def test_a_drive_that_leaves_rum_toml_stays_attached_until_the_guest_lets_go(pro
     # The test driver takes no disk out of a running domain.
     assert not vm.detach_drive("data")
     assert (vm.leaving_drives(), vm.drives_script()) == ([], None)
-    assert vm.describe_drives() == ["data (8 MiB, not in rum.toml)"]
+    assert vm.describe_drives() == ["data (8 MiB, detached)"]
     vm.down()
     vm.start()
     assert disks_of(vm) == ["overlay.qcow2", "seed"]
@@ -359,7 +360,7 @@ def test_a_drive_that_is_no_image_any_more_is_still_named_before_it_is_deleted(p
     vm.start()
     vm.paths.drive("data").write_bytes(b"")
     vm.paths.drive("old").symlink_to("/nonexistent")
-    assert vm.describe_drives() == ["data (0 bytes)", "old (not in rum.toml)"]
+    assert vm.describe_drives() == ["data (0 bytes)", "old"]
 
 
 def test_a_changed_user_regenerates_the_seed_but_a_script_does_not(project: Path) -> None:

@@ -1,0 +1,74 @@
+"""How a VM ends: shut down, turned off, removed."""
+
+from __future__ import annotations
+
+from rum.host.errors import HostError
+from rum.host.vm.helpers import stop_daemons
+from rum.host.vm.known import KnownVm
+from rum.host.vm.libvirt_driver import ForeignDomainError
+from rum.host.vm.removal import remove_files
+
+SHUTDOWN_TIMEOUT_S = 30
+PRESS_EVERY_S = 10
+"""The power button is pressed again: a guest that is still booting does not notice it."""
+
+OFF_TIMEOUT_S = 30.0
+
+
+def shut_down(vm: KnownVm) -> str:
+    """Shut the VM down: "stopped", "forced" where it did not within 30 s, or "not-running". Raises HostError."""
+    with vm.lock():
+        if vm.state() not in ("running", "paused"):
+            stop_daemons(vm.paths)
+            return "not-running"
+        how = turn_off(vm)
+        stop_daemons(vm.paths)
+        return how
+
+
+def turn_off(vm: KnownVm) -> str:
+    """Have the guest shut down, and turn it off where it does not. Raises HostError."""
+    driver, name = vm.driver(), vm.identity.domain_name
+    if driver.state(name) == "paused":
+        driver.resume(name)
+    for _ in range(0, SHUTDOWN_TIMEOUT_S, PRESS_EVERY_S):
+        driver.shut_down(name)
+        if driver.wait_until_off(name, PRESS_EVERY_S):
+            vm.note_settled()
+            return "stopped"
+    force_off(vm)
+    return "forced"
+
+
+def force_off(vm: KnownVm) -> None:
+    """Turn the VM off. Raises HostError."""
+    driver, name = vm.driver(), vm.identity.domain_name
+    driver.force_off(name)
+    if not driver.wait_until_off(name, OFF_TIMEOUT_S):
+        raise HostError(f"the domain {name} does not end", hint=f"virsh -c {driver.uri} destroy {name}")
+
+
+def remove(vm: KnownVm) -> bool:
+    """Remove the VM, its disks and its keys; the copies of its runs stay. Returns whether there was one."""
+    with vm.lock():
+        had_domain = remove_domain(vm)
+        stop_daemons(vm.paths)
+        return remove_files(vm.paths) or had_domain
+
+
+def remove_domain(vm: KnownVm) -> bool:
+    """Remove the domain where there is one; without a VM, an unreachable libvirt means that there is none."""
+    name = vm.identity.domain_name
+    try:
+        driver = vm.driver()
+        found = driver.state(name) != "absent"
+    except ForeignDomainError:
+        raise
+    except HostError:
+        if vm.exists():
+            raise
+        return False
+    if found:
+        force_off(vm)
+        driver.undefine(name)
+    return found
