@@ -26,6 +26,7 @@ from rum.agent.recovery import (
     settle_state,
 )
 from rum.agent.run import Guest, Order, Run
+from rum.agent.runs import RunIndex
 from rum.agent.service import find_build, notify
 from rum.agent.settings import Settings
 from rum.agent.waits import release_network_wait
@@ -84,7 +85,7 @@ class Daemon:
         except OSError as exc:
             # Clients are served all the same: who wants something stored is told why it cannot be.
             complain(f"cannot use {settings.state_dir}", exc)
-        close_interrupted_runs(settings, self.ledger, self.cache)
+        self.runs = RunIndex(settings, close_interrupted_runs(settings, self.ledger, self.cache))
         kill_left_commands(settings)
         adopt_fifos(self.loop, settings.fifo_dir)
 
@@ -183,11 +184,14 @@ class Daemon:
             self._latest.record.retire()
         self.run = self._latest = run
         run.on_end = self._run_ended
+        self.runs.add(run.record.summary)
         run.begin()
+        self.runs.changed()
         return run
 
     def _run_ended(self) -> None:
         self.run = None
+        self.runs.changed()
         self._maybe_end()
 
     def _work_ended(self, connection: Connection) -> None:

@@ -15,6 +15,7 @@ from rum.agent.forward import Forward
 from rum.agent.large_message import LargeMessage
 from rum.agent.ports import PortFollower, listening
 from rum.agent.run import Run
+from rum.agent.runs import RunFollower
 from rum.protocol.errors import ErrorCode, RequestError
 from rum.protocol.fields import get_bool, get_int, get_list, get_object, get_optional_str, get_str
 from rum.protocol.limits import LARGE_MESSAGE
@@ -141,10 +142,20 @@ def ports(daemon: Daemon, connection: Connection, params: Message) -> None:
         connection.result({})
 
 
+def runs(daemon: Daemon, connection: Connection, params: Message) -> None:
+    """The runs that are kept, now or for as long as the client is there."""
+    if get_bool(params, "follow", default=False):
+        daemon.begin(connection, RunFollower(daemon.loop, daemon.runs, connection))
+    else:
+        connection.event(daemon.runs.message())
+        connection.result({})
+
+
 METHODS: dict[str, Callable[[Daemon, Connection, Message], None]] = {
     "status": status,
     "provision": provision,
     "attach": attach,
+    "runs": runs,
     "cancel": cancel,
     "exec": execute,
     "read_file": read_file,

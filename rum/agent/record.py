@@ -18,6 +18,7 @@ from rum.protocol.fields import get_int, get_str, get_str_list
 from rum.protocol.frames import HEADER, Kind, check_header, encode_output
 from rum.protocol.limits import RECORD_MAX, RECORD_TAIL, SCRIPTS_MAX
 from rum.protocol.messages import Message, encode_message, parse_message
+from rum.protocol.summary import RunSummary
 
 FILE_NAME = "record"
 
@@ -77,6 +78,7 @@ class Record(Readable):
     def __init__(self, directory: str, *, limit: int = RECORD_MAX) -> None:
         durable.make_dirs(directory)
         super().__init__(durable.open_log(os.path.join(directory, FILE_NAME), new=True))
+        self.summary = RunSummary(os.path.basename(directory))
         self._limit = limit
         self._in_file = 0
         self._in_memory = bytearray()
@@ -97,10 +99,12 @@ class Record(Readable):
 
     def message(self, message: Message) -> None:
         """Append a message."""
+        self.summary.take(message)
         self._append(encode_message(message))
 
     def milestone(self, message: Message) -> None:
         """Append a message that nobody is told before it, and everything before it, is durable."""
+        self.summary.take(message)
         self._write(encode_message(message))
         self._sync()
         self._grown()
@@ -118,6 +122,7 @@ class Record(Readable):
             self._take_back(at)
             return False
         self.result_at = at
+        self.summary.take(message)
         self._grown()
         return True
 
@@ -212,7 +217,8 @@ class StoredRecord(Readable):
 class Scan:
     """What a walk over a record found: where whole frames end, and the messages that matter after a crash."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_id: str = "") -> None:
+        self.summary = RunSummary(run_id)
         self.end = 0
         self.result_at: int | None = None
         self.started: Message | None = None
@@ -221,6 +227,7 @@ class Scan:
 
     def take_message(self, offset: int, message: Message) -> None:
         """Raises ValueError for a message that no agent has written."""
+        self.summary.take(message)
         kind = message["type"]
         if kind == "run_started":
             get_str_list({"skipped": [], **message}, "skipped")
@@ -235,17 +242,17 @@ class Scan:
             self.result_at = offset
 
 
-def scan_file(fd: int) -> Scan:
+def scan_file(fd: int, run_id: str = "") -> Scan:
     """Walk over a record's file. Raises OSError."""
-    return scan_record(lambda offset, limit: os.pread(fd, limit, offset), os.fstat(fd).st_size)
+    return scan_record(lambda offset, limit: os.pread(fd, limit, offset), os.fstat(fd).st_size, run_id)
 
 
-def scan_record(read: Callable[[int, int], bytes], size: int) -> Scan:
+def scan_record(read: Callable[[int, int], bytes], size: int, run_id: str = "") -> Scan:
     """Walk over the whole frames in the first `size` bytes; a torn or foreign end is not part of the record.
 
     `read` is given an offset and a number of bytes.
     """
-    scan = Scan()
+    scan = Scan(run_id)
     while scan.end + HEADER.size <= size:
         length, number = HEADER.unpack(read(scan.end, HEADER.size))
         following = scan.end + HEADER.size + length

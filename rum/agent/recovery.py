@@ -20,6 +20,7 @@ from rum.agent.settings import Settings
 from rum.protocol.limits import RECORDS_KEPT
 from rum.protocol.messages import encode_message
 from rum.protocol.results import ProvisionResult
+from rum.protocol.summary import RunSummary
 
 RUN_ID = re.compile(r"[0-9]{6,}-[0-9a-f]{6}")
 
@@ -57,10 +58,13 @@ def settle_state(settings: Settings) -> None:
         durable.sync_dir(directory)
 
 
-def close_interrupted_runs(settings: Settings, ledger: Ledger, cache: ScriptCache) -> None:
-    """Give every run without a result one, once nothing of it runs any more; a full disk leaves it without."""
-    for run_id in run_ids(settings):
-        close_if_interrupted(settings, run_id, ledger, cache)
+def close_interrupted_runs(settings: Settings, ledger: Ledger, cache: ScriptCache) -> dict[str, RunSummary]:
+    """Give every run without a result one, once nothing of it runs any more; a full disk leaves it without.
+
+    Returns those that have one.
+    """
+    found = (close_if_interrupted(settings, run_id, ledger, cache) for run_id in run_ids(settings))
+    return {summary.run_id: summary for summary in found if summary}
 
 
 def kill_left_commands(settings: Settings) -> None:
@@ -69,31 +73,36 @@ def kill_left_commands(settings: Settings) -> None:
         kill_now(held)
 
 
-def close_if_interrupted(settings: Settings, run_id: str, ledger: Ledger, cache: ScriptCache) -> None:
-    """Cut the run's record to its last whole frame and end it, unless it has ended."""
+def close_if_interrupted(settings: Settings, run_id: str, ledger: Ledger, cache: ScriptCache) -> RunSummary | None:
+    """Cut the run's record to its last whole frame and end it, unless it has ended; None where that fails."""
     directory = os.path.join(settings.runs_dir, run_id)
     try:
-        close_record(settings, directory, run_id, ledger, cache)
+        return close_record(settings, directory, run_id, ledger, cache)
     except FileNotFoundError:
         durable.remove_dir(directory)
     except OSError as exc:
         sys.stderr.write(f"rum-agent: cannot close the record of run {run_id}: {exc}\n")
+    return None
 
 
-def close_record(settings: Settings, directory: str, run_id: str, ledger: Ledger, cache: ScriptCache) -> None:
+def close_record(
+    settings: Settings, directory: str, run_id: str, ledger: Ledger, cache: ScriptCache
+) -> RunSummary | None:
     """See `close_if_interrupted`. Raises OSError, FileNotFoundError where there is no record."""
     fd = durable.open_log(os.path.join(directory, FILE_NAME), new=False)
     try:
-        scan = scan_file(fd)
+        scan = scan_file(fd, run_id)
         if scan.result_at is None:
             kill_leftovers(settings, directory, run_id, scan)
             if scan.started is None:
                 durable.remove_dir(directory)
-                return
+                return None
             durable.cut(fd, scan.end)
             result = {"type": "result", **asdict(interrupted(run_id, scan, ledger, cache))}
             durable.write_all(fd, encode_message(result))
+            scan.summary.take(result)
         durable.sync(fd)
+        return scan.summary
     finally:
         os.close(fd)
 
