@@ -159,13 +159,17 @@ class VmPaths:
         """The names of the drives that have a disk, in or out of rum.toml."""
         return sorted(path.name[len("drive-") : -len(".qcow2")] for path in self.state.glob("drive-*.qcow2"))
 
-    def make_dirs(self) -> None:
-        """Make the state and runtime directories. Raises HostError, also for a runtime path too long for a socket."""
+    def require_short_sockets(self) -> None:
+        """Raise HostError for a runtime path that is too long for a socket."""
         for socket in (self.console_socket, self.vhost_socket, self.vsock_socket, self.mount_socket(99)):
             if len(os.fsencode(socket)) > SUN_PATH_MAX:
                 raise HostError(
                     f"the socket path {socket} is longer than the {SUN_PATH_MAX} bytes that Linux allows",
                     hint="set XDG_RUNTIME_DIR to a directory with a shorter path",
                 )
+
+    def make_dirs(self) -> None:
+        """Make the state and runtime directories. Raises HostError, also for a runtime path too long for a socket."""
+        self.require_short_sockets()
         for directory in (state_home(), self.state.parent, self.state, self.runtime.parent, self.runtime):
             make_private_dir(directory)

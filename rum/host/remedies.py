@@ -80,6 +80,11 @@ NAMES = {
 VIRTIOFSD_IN_QEMU = {("debian", "11"), ("debian", "12"), ("ubuntu", "22.04")}
 """Releases where virtiofsd is still a part of QEMU's package."""
 
+SYSTEMD = Path("/run/systemd/system")
+"""There while systemd is what runs the services (sd_booted(3))."""
+
+DAEMON_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin"
+
 DAEMON_PAGE = "https://packages.debian.org/sid/vhost-device-vsock"
 
 
@@ -196,10 +201,14 @@ def start_libvirt() -> str:
     """How the system's libvirt is installed and started."""
     units = {"fedora": "virtqemud.socket", "suse": "virtqemud.socket", "arch": "libvirtd.socket"}
     here = family()
-    start = f"systemctl enable --now {units.get(here or '', 'libvirtd')}"
     if here == "alpine":
-        start = "rc-service libvirtd start"
-    return f"{install('libvirt-system', 'qemu')}, and start it: {as_root(start)}"
+        start = as_root("rc-service libvirtd start")
+    elif SYSTEMD.is_dir():
+        start = as_root(f"systemctl enable --now {units.get(here or '', 'libvirtd')}")
+    else:
+        start = f"{as_root('virtlogd --daemon')} && {as_root('libvirtd --daemon')}"
+    installed = any(shutil.which(name, path=DAEMON_PATH) for name in ("libvirtd", "virtqemud"))
+    return f"start it: {start}" if installed else f"{install('libvirt-system', 'qemu')}, and start it: {start}"
 
 
 def reach_libvirt(*, system: bool) -> str:

@@ -198,5 +198,21 @@ class SshConfig(TypedDict):
     """A Host block of ssh_config(5)."""
 
 
-Answer = Status | Version | Images | CheckedConfig | SshConfig
+class Check(TypedDict):
+    """What `rum doctor` has found of one requirement: a line for each, the worst first, and then `done`."""
+
+    type: Literal["check"]
+    name: str
+    """`accelerator`, `libvirt`, `transport` and others."""
+    status: Literal["missing", "slower", "optional", "ok"]
+    """`missing`: `rum up` cannot work; `slower`: it is slow; `optional`: what not every VM has does not work."""
+    found: str
+    """What there is, or is not, for people."""
+    why: str
+    """Why it matters, for people."""
+    fix: str | None
+    """What to do, the command for this distribution included; null where there is nothing to do."""
+
+
+Answer = Status | Version | Images | CheckedConfig | SshConfig | Check
 """Any of them; `type` says which. `rum config schema` prints something else: the JSON Schema of rum.toml."""

@@ -53,11 +53,16 @@ def require_bootable(name: str, boots_with: tuple[str, ...], firmware: str) -> N
 
 def require_efi(capabilities: ET.Element, architecture: Architecture) -> None:
     """Raise HostError unless libvirt has found an EFI firmware by its descriptor."""
-    if "efi" not in {value.text for value in capabilities.iterfind("./os/enum[@name='firmware']/value")}:
+    if "efi" not in firmwares(capabilities):
         raise HostError(
             f'advanced.firmware is "efi", but libvirt finds no EFI firmware for {architecture.name} here',
             hint=remedies.install("efi"),
         )
+
+
+def firmwares(capabilities: ET.Element) -> set[str | None]:
+    """The kinds of firmware that libvirt has found descriptors of."""
+    return {value.text for value in capabilities.iterfind("./os/enum[@name='firmware']/value")}
 
 
 def require_networks(config: Config, driver: LibvirtDriver) -> None:

@@ -105,6 +105,13 @@ class LibvirtDriver:
         except libvirt.libvirtError:
             return False
 
+    def version(self) -> str:
+        """libvirt's version: the daemon's, which is not always the client library's."""
+        with self._translated():
+            number = self._connection.getLibVersion()
+        # virConnectGetLibVersion: 1,000,000 * major + 1,000 * minor + release
+        return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
     def state(self, name: str) -> str:
         """The domain's state: "running", "paused", "crashed", "stopped", or "absent"."""
         domain = self._find(name)

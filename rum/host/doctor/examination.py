@@ -1,0 +1,120 @@
+"""All checks, in the order in which a VM comes to need them, and what is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rum.host.doctor import libvirt, machine, programs, project
+from rum.host.doctor.finding import Finding, Host, Look, Status
+from rum.host.errors import HostError
+from rum.host.outcome import Outcome, counted
+
+SLOW = "with KVM everything in the guest is several times as fast"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is looked at, and why it matters."""
+
+    name: str
+    why: str
+    look: Look
+
+
+CHECKS = (
+    Check("system", "a VM has the architecture of its host", machine.system),
+    Check("accelerator", SLOW, machine.accelerator),
+    Check("qemu", "it runs the VM", programs.qemu),
+    Check("qemu-img", "it makes the VM's disks", programs.qemu_img),
+    Check("libvirt", "it starts the VM, and keeps it running when rum ends", libvirt.libvirt),
+    Check("libvirt-qemu", "the VM is started through libvirt", libvirt.libvirt_qemu),
+    Check("transport", "rum reaches the agent in the guest over virtio-vsock", machine.transport),
+    Check("ssh-keygen", "every VM gets an SSH key of its own", programs.ssh_keygen),
+    Check("memory", "a host that has to swap is slow", machine.memory),
+    Check("disk", "images are downloaded, and disks grow", machine.disk),
+    Check("sockets", "QEMU, rum and its helpers meet at Unix sockets", machine.sockets),
+    Check("efi", 'advanced.firmware = "efi" boots with it', libvirt.efi),
+    Check("virtiofsd", "[[mounts]] are served by it", programs.virtiofsd),
+    Check("user-namespaces", "[[mounts]] need one where rum is not root", programs.user_namespaces),
+    Check("ssh", "`rum ssh` is this host's ssh; `rum exec` and `rum shell` need none", programs.ssh),
+    Check("rum.toml", "it says what the VM is to be", project.rum_toml),
+    Check("image", "the VM's disk is made of it", project.image),
+    Check("ports", "rum.toml has [[ports]]", project.ports),
+    Check("networks", "rum.toml names libvirt networks", libvirt.networks),
+)
+
+HEADINGS = {
+    Status.MISSING: "MISSING",
+    Status.SLOWER: "slower",
+    Status.OPTIONAL: "optional",
+    Status.OK: "ok",
+}
+STATUS_WIDTH = max(map(len, HEADINGS.values()))
+NAME_WIDTH = max(len(check.name) for check in CHECKS)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one check came to."""
+
+    check: Check
+    finding: Finding
+
+    def fields(self) -> Mapping[str, object]:
+        """As an object for `-o json` (rum.host.json_lines.answers.Check)."""
+        return {
+            "type": "check",
+            "name": self.check.name,
+            "status": self.finding.status.value,
+            "found": self.finding.found,
+            "why": self.check.why,
+            "fix": self.finding.fix,
+        }
+
+    def lines(self) -> list[str]:
+        """For people: one line; where something is to be done, what and why below it."""
+        shown = [self._line(HEADINGS[self.finding.status], self.check.name, self.finding.found)]
+        if self.finding.status is not Status.OK:
+            shown.append(self._line("", "why", self.check.why))
+            if self.finding.fix:
+                shown.append(self._line("", "what to do", self.finding.fix))
+            shown.append("")
+        return shown
+
+    def _line(self, status: str, name: str, text: str) -> str:
+        return f"{status:<{STATUS_WIDTH}}  {name:<{NAME_WIDTH}}  {text}"
+
+
+def examine(host: Host) -> list[Result]:
+    """Look at everything; the worst comes first."""
+    results = [Result(check, found) for check in CHECKS if (found := looked(check, host))]
+    order = list(Status)
+    return sorted(results, key=lambda result: order.index(result.finding.status))
+
+
+def looked(check: Check, host: Host) -> Finding | None:
+    """What a check found; an error that it did not expect is a finding, too."""
+    try:
+        return check.look(host)
+    except (HostError, OSError) as exc:
+        hint = exc.hint if isinstance(exc, HostError) else None
+        return Finding(Status.MISSING, str(exc), hint)
+
+
+def conclusion(results: Sequence[Result]) -> Outcome:
+    """How the command ends. Raises HostError where `rum up` cannot work."""
+    missing = [result.check.name for result in results if result.finding.status is Status.MISSING]
+    if missing:
+        text = f"`rum up` cannot work here yet: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        raise HostError(text, hint="do what is said above, then run `rum doctor` again")
+    return Outcome(", ".join(["`rum up` can work here", *remarks(results)]))
+
+
+def remarks(results: Sequence[Result]) -> Iterator[str]:
+    """What else there is to say, in a clause each."""
+    counts = {status: sum(result.finding.status is status for result in results) for status in Status}
+    if counts[Status.SLOWER]:
+        yield "slower than it could"
+    if counts[Status.OPTIONAL]:
+        yield f"without {counted(counts[Status.OPTIONAL], 'thing')} that some VMs need"
