@@ -100,7 +100,7 @@ class Connection:
         self._ending = False
         self.closed = False
         self.patient = False
-        """Whether the client may leave what it is sent for as long as it likes."""
+        """Whether the client may leave what it is sent for as long as it likes: it has its own reader to wait for."""
         self.large: LargeMessage | None = None
         """What holds the strings of the request, where that was a large message."""
         self.on_frame: Callable[[Received], None] = lambda _received: None

@@ -146,6 +146,8 @@ class Exec:
         self._held = contain(settings, self._prefix + SESSION_SUFFIX, label)
         self.on_end: Callable[[], None] = lambda: None
         """Called once, when the command is over."""
+        # A pager may have been left open over lunch, and whoever stops the host's end of it with Ctrl+Z comes back.
+        connection.patient = True
         connection.on_frame = self._take
         connection.on_drained = self._drained
 

@@ -21,6 +21,9 @@ from rum.protocol.limits import KILL_AFTER_S, STRAGGLER_S
 
 POLL_S = 0.02
 
+HUNG_UP_S = 1.0
+"""From SIGHUP to SIGTERM: enough for an editor to save what it has."""
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -58,6 +61,7 @@ class Process:
         self._timers: list[Timer] = []
         self._next_check: Timer | None = None
         self._stopping = False
+        self._hung_up = False
         self._kill_at = 0.0
         self._timed_out = False
         held.started(child.pid)
@@ -80,9 +84,13 @@ class Process:
                 os.killpg(self._child.pid, number)
 
     def hang_up(self) -> None:
-        """Do what a terminal does whose line is gone; whoever ignores that is stopped."""
+        """Do what a terminal does whose line is gone; what is left after a second is stopped."""
+        if self._hung_up or self._reported:
+            return
+        self._hung_up = True
         send_signal(self._held, signal.SIGHUP)
-        self.stop()
+        send_signal(self._held, signal.SIGCONT)
+        self._timers.append(self._loop.call_later(HUNG_UP_S, self.stop))
 
     def stop(self) -> None:
         """TERM for the whole tree, KILL for what is left of it after five seconds."""
@@ -112,6 +120,8 @@ class Process:
         self._exit_watch.want(0)
         os.close(self._pidfd)
         self._ended = time.monotonic()
+        if self._hung_up:
+            self.stop()
         for pump in self._pumps:
             pump.process_ended()
         self._check()

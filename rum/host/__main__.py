@@ -18,8 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return answer(arguments)
     except BrokenPipeError:
-        # Or the interpreter would complain when it flushes standard output on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        abandon_streams()
         return EXIT_BROKEN_PIPE
 
 
@@ -41,13 +40,28 @@ def version_line() -> str:
 
 
 def prepare_streams() -> None:
-    """Text that the locale cannot spell must not end a command; nor must closed standard streams."""
+    """Text that the locale cannot spell must not end a command; nor must closed standard streams.
+
+    The next file or socket that is opened would take the number of a closed one, and be read and written as it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the process's life
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def abandon_streams() -> None:
+    """Nobody reads us any more, and the interpreter would complain when it flushes what is left on its way out."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(null, number)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 EXIT_OK = 0
 EXIT_SCRIPT_FAILED = 1
 EXIT_INTERRUPTED = 130
+EXIT_SIGNAL_BASE = 128
+"""What a shell adds to the number of the signal that ended a command."""
 
 
 class RumError(Exception):

@@ -1,28 +1,40 @@
-"""`rum exec`: a command in the guest, its three streams and its exit status as if it ran here."""
+"""`rum exec`: a command in the guest, its three streams, its signals and its exit status as if it ran here."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rum.host.channel.checked import BrokenProtocolError, check_message
-from rum.host.channel.client import AgentConnection, LostError, is_result
+from rum.host.channel.client import AgentConnection, AgentError, LostError, is_result
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import reach_agent
-from rum.host.events import Emit
-from rum.host.terminal import Terminal
-from rum.protocol import OUTPUT_KINDS, Kind, LogEvent, Message, Received, split_output
+from rum.host.errors import EXIT_SIGNAL_BASE, HostError
+from rum.host.events import Emit, Notice
+from rum.host.interrupts import NotedSignals
+from rum.host.terminal import Terminal, is_ours
+from rum.protocol import OUTPUT_KINDS, ErrorCode, Kind, LogEvent, Message, Received, split_output
 from rum.protocol.limits import PEER_LOST_S, SEND_MAX
 
 EXIT_TIMED_OUT = 124
-EXIT_SIGNAL_BASE = 128
 
 STDIN = 0
 DESCRIPTORS = {"stdout": 1, "stderr": 2}
+NAMES = {"stdout": "standard output", "stderr": "standard error"}
+
+LOOK_AGAIN_MS = 1000
+"""How soon a job that was brought to the foreground reads its terminal again."""
+
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""What reaches the command in the guest; at a terminal of its own its keys do."""
+
+OF_THE_TERMINAL = (signal.SIGWINCH, signal.SIGCONT)
 
 Output = Callable[[str, int, bytes], None]
 """Takes the stream's name, the time in microseconds since the epoch, and the bytes."""
@@ -40,34 +52,65 @@ class ExecRequest:
 
     def params(self, terminal: Terminal | None) -> Message:
         """The parameters of the `exec` request; what is not set is left to the agent."""
-        wanted: Message = {"argv": list(self.argv), "stdin": True, "env": dict(self.env)}
-        optional = {"user": self.user, "cwd": self.cwd, "timeout_s": self.timeout_s}
+        env = {name: as_sent(value) for name, value in self.env.items()}
+        wanted: Message = {"argv": [as_sent(word) for word in self.argv], "stdin": True, "env": env}
+        cwd = None if self.cwd is None else as_sent(self.cwd)
+        optional = {"user": self.user, "cwd": cwd, "timeout_s": self.timeout_s}
         wanted.update({key: value for key, value in optional.items() if value is not None})
         if terminal is not None:
             wanted["tty"] = terminal.size()
+            wanted["env"] = {"TERM": os.environ.get("TERM", "dumb"), **env}
         return wanted
 
 
-class ExecSession:
-    """Moves bytes between this process and the command until its result is in."""
+def as_sent(argument: str) -> str:
+    """An argument of this process as the protocol spells bytes, whatever the locale is that Python read them by."""
+    return os.fsencode(argument).decode("utf-8", "surrogateescape")
 
-    def __init__(self, connection: AgentConnection, output: Output, terminal: Terminal | None, stdin: int) -> None:
+
+class ExecSession:
+    """Moves bytes between this process and the command until its result is in.
+
+    Without an `output` they go to our own standard output and error. `signals` are the command's, or the terminal's.
+    """
+
+    def __init__(
+        self,
+        connection: AgentConnection,
+        output: Output | None,
+        terminal: Terminal | None,
+        stdin: int,
+        signals: NotedSignals | None = None,
+        emit: Emit = lambda _event: None,
+    ) -> None:
         self._connection = connection
-        self._output = output
+        self._output = output or self._write
         self._terminal = terminal
         self._stdin: int | None = stdin
+        self._signals = signals
+        self._emit = emit
+        self._signalled: int | None = None
         self._unsent = bytearray()
         self._silence_s = 0.0
 
     def run(self, request: ExecRequest) -> int:
-        """The exit status. Raises LostError, AgentError; whatever `output` raises ends the command in the guest."""
+        """The exit status. Raises LostError, AgentError, HostError where our own output cannot be written.
+
+        Whatever is raised ends the command in the guest.
+        """
         self._connection.send_request("exec", request.params(self._terminal))
         while True:
-            for received in self._connection.received():
-                if is_result(received):
-                    self._connection.acknowledge()
-                    return exit_status(received.message or {})
-                self._show(received)
+            try:
+                for received in self._connection.received():
+                    if is_result(received):
+                        self._connection.acknowledge()
+                        return exit_status(received.message or {})
+                    self._show(received)
+            except AgentError as exc:
+                # An agent from before there were signals: it has ended the connection, and the command with it.
+                if self._signalled is None or exc.agent_code != ErrorCode.PROTOCOL.value:
+                    raise
+                return EXIT_SIGNAL_BASE + self._signalled
             self._move()
 
     def _show(self, received: Received) -> None:
@@ -75,17 +118,42 @@ class ExecSession:
         if stream is not None:
             self._output(stream, *split_output(received.frame.payload))
 
+    def _write(self, stream: str, _timestamp_us: int, data: bytes) -> None:
+        """Write to our own stream. A reader that pauses is waited for, but signals go on meanwhile."""
+        descriptor = DESCRIPTORS[stream]
+        view = memoryview(data)
+        while view:
+            self._wait_for_room(descriptor)
+            try:
+                # A pipe that poll(2) calls writable takes so much without blocking (pipe(7)).
+                view = view[os.write(descriptor, view[: select.PIPE_BUF]) :]
+            except BrokenPipeError:
+                raise
+            except OSError as exc:
+                raise HostError(f"{NAMES[stream]} cannot be written: {exc.strerror}") from exc
+
+    def _wait_for_room(self, descriptor: int) -> None:
+        while True:
+            ready = self._poll({descriptor: select.POLLOUT}, listening=False)
+            if ready.get(self._connection.fileno()):
+                self._send()
+            if ready.get(descriptor):
+                return
+
     def _move(self) -> None:
         """Wait until something can be moved, and move it."""
-        if self._terminal is not None and self._terminal.resized():
-            self._unsent += self._connection.encode_message({"type": "resize", **self._terminal.size()})
         start = time.monotonic()
-        ready = self._poll()
-        if self._connection.fileno() in ready:
-            self._move_socket(ready[self._connection.fileno()])
+        reads = self._stdin is not None and not self._unsent and is_ours(self._stdin)
+        ready = self._poll({self._stdin: select.POLLIN} if reads and self._stdin is not None else {}, listening=True)
+        event = ready.get(self._connection.fileno(), 0)
+        if event & select.POLLOUT:
+            self._send()
+        if event & ~select.POLLOUT:
+            self._silence_s = 0.0
+            self._connection.take(self._connection.read_some())
         else:
             self._note_silence(time.monotonic() - start)
-        if self._stdin is not None and self._stdin in ready:
+        if self._stdin is not None and self._stdin in ready and is_ours(self._stdin):
             self._read_stdin(self._stdin)
 
     def _note_silence(self, seconds: float) -> None:
@@ -94,26 +162,42 @@ class ExecSession:
         if self._silence_s > PEER_LOST_S:
             raise LostError(f"the agent has been silent for {PEER_LOST_S:.0f} s")
 
-    def _poll(self) -> dict[int, int]:
+    def _poll(self, also: Mapping[int, int], *, listening: bool) -> dict[int, int]:
+        """What is ready of these and the connection, at the latest after a second; signals are passed on."""
         poller = select.poll()
-        poller.register(self._connection.fileno(), select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        for descriptor, events in also.items():
+            poller.register(descriptor, events)
         # Our own reader waits while the guest takes nothing: what it has not read stays in the pipe.
-        if self._stdin is not None and not self._unsent:
-            poller.register(self._stdin, select.POLLIN)
-        return dict(poller.poll(1000))
+        wanted = (select.POLLIN if listening else 0) | (select.POLLOUT if self._unsent else 0)
+        if wanted:
+            poller.register(self._connection.fileno(), wanted)
+        if self._signals:
+            poller.register(self._signals.fileno(), select.POLLIN)
+        ready = dict(poller.poll(LOOK_AGAIN_MS))
+        if self._signals and ready.pop(self._signals.fileno(), 0):
+            self._pass_on(self._signals.take())
+        return ready
 
-    def _move_socket(self, event: int) -> None:
-        if event & select.POLLOUT:
-            del self._unsent[: self._connection.send_some(self._unsent)]
-        if event & ~select.POLLOUT:
-            self._silence_s = 0.0
-            self._connection.take(self._connection.read_some())
+    def _pass_on(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            if self._terminal is None:
+                self._signalled = number
+                self._unsent += self._connection.encode_message({"type": "signal", "signal": number})
+                continue
+            if number == signal.SIGCONT:
+                self._terminal.make_raw()
+            self._unsent += self._connection.encode_message({"type": "resize", **self._terminal.size()})
+
+    def _send(self) -> None:
+        del self._unsent[: self._connection.send_some(self._unsent)]
 
     def _read_stdin(self, stdin: int) -> None:
         try:
             data = os.read(stdin, SEND_MAX)
-        except OSError:
-            # A terminal of a process in the background, or one that was closed: there is no more input.
+        except OSError as exc:
+            if exc.errno != errno.EIO:  # A terminal that has been closed.
+                text = f"standard input cannot be read: {exc.strerror}; the command gets nothing more of it"
+                self._emit(Notice(text, warning=True))
             data = b""
         if not data:
             self._stdin = None
@@ -121,21 +205,18 @@ class ExecSession:
 
 
 def execute(guest: Guest, emit: Emit, request: ExecRequest, *, tty: bool, raw: bool) -> int:
-    """Run the command; the exit status. `raw`: its bytes go to our standard output and error as they are, else they
-    are emitted. Raises GuestError, BrokenPipeError where nobody reads our output any more.
+    """Run the command and return its exit status.
+
+    With `tty` it has a terminal; with `raw` its bytes go to our standard output and error as they are, else they
+    are emitted. Raises GuestError, HostError, BrokenPipeError where nobody reads our output any more.
     """
-    output = write_raw if raw else emitting(emit)
+    output = None if raw else emitting(emit)
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(reach_agent(guest, emit))
         terminal = stack.enter_context(Terminal(STDIN)) if tty else None
-        return ExecSession(connection, output, terminal, STDIN).run(request)
-
-
-def write_raw(stream: str, _timestamp_us: int, data: bytes) -> None:
-    """Write the bytes to the stream of the same name, whatever they are."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(DESCRIPTORS[stream], view) :]
+        signals = NotedSignals(OF_THE_TERMINAL if terminal else PASSED_ON, once=terminal is None)
+        stack.enter_context(signals)
+        return ExecSession(connection, output, terminal, STDIN, signals, emit).run(request)
 
 
 def emitting(emit: Emit) -> Output:

@@ -1,25 +1,39 @@
-"""Signals that end a command, and the first Ctrl+C that only asks for an end."""
+"""Signals that end a command, that only ask for an end, and that are meant for somebody else."""
 
 from __future__ import annotations
 
+import collections
+import os
 import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Self
 
-LEAVING = (signal.SIGTERM, signal.SIGHUP)
+from rum.host.errors import EXIT_SIGNAL_BASE
+
+LEAVING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+WAKE_UPS = 4096
+"""Bytes that are taken at once of what the interpreter writes for each signal."""
+
+
+class SignalExit(SystemExit):
+    """A signal ends this command. `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(EXIT_SIGNAL_BASE + number)
+        self.number = number
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
     """End by way of an exception, so that whatever is under way cleans up after itself."""
-    sys.exit(128 + number)
+    raise SignalExit(number)
 
 
 @contextmanager
 def leaving_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block in order; those that were ignored before (nohup) stay ignored."""
+    """SIGTERM, SIGHUP and SIGQUIT end the block in order; those that were ignored before (nohup) stay ignored."""
     previous = {number: signal.getsignal(number) for number in LEAVING}
     for number, handler in previous.items():
         if handler is not signal.SIG_IGN:
@@ -52,3 +66,54 @@ class FirstInterrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+
+class NotedSignals:
+    """Within its block these signals are noted, and make `fileno` readable for whoever polls.
+
+    With `once` the same signal a second time does what it did before the block. What was ignored stays ignored.
+    """
+
+    def __init__(self, numbers: Iterable[int], *, once: bool = False) -> None:
+        self._numbers = tuple(numbers)
+        self._once = once
+        self._noted: collections.deque[int] = collections.deque()
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # A signal that comes while poll(2) waits is no reason for Python to return from it (PEP 475).
+        self._woken_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in self._numbers:
+            handler = signal.getsignal(number)
+            if handler is not signal.SIG_IGN:
+                self._previous[number] = handler
+                signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number in list(self._previous):
+            self._restore(number)
+        signal.set_wakeup_fd(self._woken_before)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def fileno(self) -> int:
+        """Readable once a signal has come, until `take`."""
+        return self._reader
+
+    def take(self) -> list[int]:
+        """The signals since the last call, in their order."""
+        with suppress(BlockingIOError):
+            os.read(self._reader, WAKE_UPS)
+        return [self._noted.popleft() for _ in range(len(self._noted))]
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._noted.append(number)
+        if self._once:
+            self._restore(number)
+
+    def _restore(self, number: int) -> None:
+        signal.signal(number, self._previous.pop(number))  # type: ignore[arg-type]

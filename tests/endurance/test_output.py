@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rum.protocol.limits import RECORD_MAX, RECORD_TAIL
+from rum.protocol.limits import HEARTBEAT_S, RECORD_MAX, RECORD_TAIL, STALLED_CLIENT_S
 from tests.endurance.conftest import Figure
 from tests.unit.agent.harness import Agent, boot, is_running, subset, system, wait_until
 from tests.unit.agent.tally import Tally, count_to, read_to_end, tally_of
@@ -87,8 +87,8 @@ def test_a_gigabyte_from_a_daemon_after_the_end(shipped: Agent, figure: Figure) 
     check_memory(agent, figure)
 
 
-def test_a_reader_that_stalls_for_as_long_as_it_may(shipped: Agent, figure: Figure) -> None:
-    """The real limit of a minute: meanwhile nothing grows, nobody else waits, and then its command is stopped."""
+def test_a_reader_that_pauses_for_longer_than_other_clients_may(shipped: Agent, figure: Figure) -> None:
+    """The real limit of a minute and more: meanwhile nothing grows, nobody else waits, and its command waits."""
     agent = shipped.start()
     agent.provision(boot("true"))
     agent.call("exec", argv=["true"])
@@ -98,14 +98,13 @@ def test_a_reader_that_stalls_for_as_long_as_it_may(shipped: Agent, figure: Figu
     with client:
         figure("one stalled reader costs, KiB", agent.memory_kib("VmRSS") - before)
         requests = 0
-        while is_running(pid):
+        while time.monotonic() - begun < STALLED_CLIENT_S + 2 * HEARTBEAT_S:
             assert agent.status()["agent_version"]
             assert agent.call("exec", argv=["echo", "alive"]).stdout == b"alive\n"
             requests += 2
-            assert time.monotonic() - begun < 300
-    figure("stopped after, s", round(time.monotonic() - begun, 1))
+        assert is_running(pid)
+    wait_until(lambda: not is_running(pid), "the command is stopped when its reader goes")
     figure("other requests served meanwhile", requests)
-    assert time.monotonic() - begun > 50
     figure("resident before and after, KiB", (before, agent.memory_kib("VmRSS")))
     # Thousands of requests were served meanwhile: the allocator takes its time to touch all that it has.
     assert agent.memory_kib("VmRSS") < before + 1024

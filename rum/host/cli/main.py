@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import traceback
 from collections.abc import Sequence
 
 import click
 
+from rum.host.__main__ import abandon_streams
 from rum.host.cli.options import Options
 from rum.host.cli.root import cli
 from rum.host.errors import ConfigError, RumError
-from rum.host.interrupts import leaving_on_signals
-from rum.host.outcome import interrupted
+from rum.host.interrupts import SignalExit, leaving_on_signals
+from rum.host.leaving import IN_THE_GUEST, outcome_of_signal
 from rum.host.show.render import Ending, Verbosity
 
 EXIT_RUM_FAILED = 125
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command line and show how it ended; only BrokenPipeError and SystemExit get out."""
+    """Run the command line and show how it ended; only BrokenPipeError gets out."""
     with leaving_on_signals():
         return run_command(arguments)
 
@@ -37,11 +39,12 @@ def run_command(arguments: list[str]) -> int:
     except click.UsageError as exc:
         return end_by_usage(options, arguments, exc)
     except RumError as exc:
-        status = EXIT_RUM_FAILED if options.command == "exec" else exc.exit_code
+        status = EXIT_RUM_FAILED if options.command in IN_THE_GUEST else exc.exit_code
         return end(options, Ending.of_error(options.command, exc, status))
     except (KeyboardInterrupt, click.Abort):
-        outcome = interrupted("interrupted", "the VM is left as it is; the same command goes on")
-        return end(options, Ending.of_outcome(options.command, outcome))
+        return end_by_signal(options, signal.SIGINT)
+    except SignalExit as exc:
+        return end_by_signal(options, exc.number)
     except BrokenPipeError:
         raise
     except Exception as exc:  # noqa: BLE001 - the outermost place: the user gets a sentence, not a traceback
@@ -52,6 +55,16 @@ def end(options: Options, ending: Ending) -> int:
     """Show the ending; its exit status."""
     options.renderer.end(ending)
     return ending.exit
+
+
+def end_by_signal(options: Options, number: int) -> int:
+    """Somebody has asked for the end; where the terminal has gone with them, nobody can be told."""
+    ending = Ending.of_outcome(options.command, outcome_of_signal(options.command, number))
+    try:
+        return end(options, ending)
+    except OSError:
+        abandon_streams()
+        return ending.exit
 
 
 def end_by_usage(options: Options, arguments: Sequence[str], exc: click.UsageError) -> int:

@@ -241,9 +241,10 @@ class TestHeartbeat:
     def test_a_client_that_takes_nothing_is_closed(self, guest: Agent) -> None:
         guest.limits = {"HEARTBEAT_S": 0.2, "STALLED_CLIENT_S": 0.5}
         guest.start()
-        with guest.connect().request("exec", argv=["yes"]) as client:
-            client.wait_for_output(b"y")
-            guest.wait_for_no_child()
+        large = guest.root / "large"
+        large.write_bytes(bytes(5_000_000))
+        with guest.connect().request("read_file", path=str(large)) as client:
+            assert client.next()
             guest.wait_for_descriptors(0)
 
 

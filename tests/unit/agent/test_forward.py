@@ -18,6 +18,7 @@ from rum.protocol.frames import HEADER
 from rum.protocol.messages import request
 from tests.unit.agent.harness import IDLE_DESCRIPTORS, Agent, Client, boot, subset, wait_until
 from tests.unit.agent.tcp_servers import digest, echo, free_port, reset, sending, serving
+from tests.unit.agent.test_clients import is_dropped
 
 BLOCK = 16 * 1024
 BIG = 16 * 1024 * 1024
@@ -229,10 +230,10 @@ class TestSlowReaders:
         guest.start()
         with serving(sending(bytes(BIG))) as port:
             client = framed(guest, port)
-            stalled = guest.connect().request("exec", argv=["yes"])
-            # The one that may not is gone, so the time for it has passed for both.
-            wait_until(lambda: not guest.children(), "the stalled command was stopped")
-            stalled.close()
+            (guest.root / "large").write_bytes(bytes(BIG))
+            with guest.connect().request("read_file", path=str(guest.root / "large")) as stalled:
+                # The one that may not is gone, so the time for it has passed for both.
+                wait_until(lambda: is_dropped(stalled.socket), "the stalled transfer was given up")
             client.send(Kind.BYTES, b"")
             assert len(read_to_end(client)) == BIG
             client.finish()
