@@ -10,8 +10,9 @@ from rum.host.channel.client import AgentError, LostError
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import wait_for_agent
 from rum.host.deadlines import Deadline
+from rum.host.errors import EXIT_SIGNAL_BASE
 from rum.host.events import Emit
-from rum.host.exec import EXIT_SIGNAL_BASE, EXIT_TIMED_OUT, ExecRequest, ExecSession
+from rum.host.exec import EXIT_TIMED_OUT, ExecRequest, ExecSession
 from rum.host.outcome import signal_name
 from rum.host.text import LineAssembler
 
