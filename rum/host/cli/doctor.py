@@ -36,7 +36,7 @@ def doctor(options: Options) -> int:
 
 def subject(options: Options) -> Host:
     """This host, with the rum.toml that is there or was asked for; that there is none is no trouble."""
-    from rum.host.config.file import find_config
+    from rum.host.config.identity import find_config
     from rum.host.doctor.finding import Finding, Host, Status
 
     if options.config is None:

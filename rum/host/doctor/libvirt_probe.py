@@ -44,7 +44,7 @@ def chosen_uri(config: Config | None) -> str | None:
     """The URI of the VM that exists, or the one that rum.toml asks for."""
     if config is None:
         return None
-    state = load_state(VmPaths.of(config.name, config.id8).state_file)
+    state = load_state(VmPaths.of(config.identity).state_file)
     return (state.libvirt_uri if state else None) or config.advanced.libvirt_uri
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rum.host import remedies
 from rum.host.channel.transport import Transport, choose_transport
+from rum.host.config.identity import FILE_NAME, VmIdentity
 from rum.host.doctor.finding import Finding, Host, Status, existing_parent, needed
 from rum.host.errors import HostError
 from rum.host.paths import VmPaths, image_cache, runtime_home, state_home
@@ -114,9 +115,10 @@ def sockets(host: Host) -> Finding:
     place = existing_parent(runtime_home())
     if not os.access(place, os.W_OK):
         return Finding(Status.MISSING, f"{place} cannot be written", "log in anew, or set XDG_RUNTIME_DIR")
-    name, id8 = (host.config.name, host.config.id8) if host.config else ("", "0" * 8)
+    # Of any VM: the sockets of all have names of the same length.
+    vm = host.config.identity if host.config else VmIdentity.of(Path(FILE_NAME))
     try:
-        VmPaths.of(name, id8).require_short_sockets()
+        VmPaths.of(vm).require_short_sockets()
     except HostError as exc:
         return needed(exc)
     return Finding(Status.OK, str(runtime_home()))

@@ -34,7 +34,7 @@ def image(host: Host) -> Finding | None:
     """Whether the image is on this host, or where it can be had."""
     if host.config is None:
         return None
-    if VmPaths.of(host.config.name, host.config.id8).overlay.exists():
+    if VmPaths.of(host.config.identity).overlay.exists():
         return Finding(Status.OK, "the VM has its disk already")
     try:
         here, url = places(host.config)
@@ -104,7 +104,7 @@ def ports(host: Host) -> Finding | None:
 
 def taken(config: Config) -> Iterator[HostError]:
     """The errors for ports that somebody else has."""
-    own = VmPaths.of(config.name, config.id8).name
+    own = VmPaths.of(config.identity).name
     for port in config.ports:
         try:
             bind_port(port.bind, port.host).close()
