@@ -9,7 +9,8 @@ import socket
 from pathlib import Path
 
 from rum.host import remedies
-from rum.host.channel.transport import Transport, choose_transport
+from rum.host.channel.endpoint import Transport
+from rum.host.channel.transport import choose_transport
 from rum.host.config.identity import FILE_NAME, VmIdentity
 from rum.host.doctor.finding import Finding, Host, Status, existing_parent, needed
 from rum.host.errors import HostError
