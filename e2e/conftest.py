@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("rum")
     group.addoption("--image", default="debian-12", metavar="NAME|PATH|URL", help="what the tests boot")
     group.addoption("--official", action="store_true", help="download the image even where it could be built")
-    group.addoption("--rounds", type=int, default=2, metavar="N", help="how often the power is lost")
+    group.addoption("--rounds", type=int, default=1, metavar="N", help="how often the power is lost")
     group.addoption("--seed", type=int, metavar="N", help="repeats the moments of an earlier run, which printed it")
     group.addoption("--stream-mb", type=int, default=20, metavar="N", help="what goes through exec, in MB")
     group.addoption("--forward-mb", type=int, default=20, metavar="N", help="what goes through a port, in MB")
@@ -74,22 +76,73 @@ def patience() -> int:
     return 5 if choose_accelerator("auto").accelerator is Accelerator.TCG else 1
 
 
-@pytest.fixture(scope="module")
-def make_project(
-    image: str, patience: int, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+@contextlib.contextmanager
+def projects(
+    image: str, patience: int, directories: pytest.TempPathFactory, session: pytest.Session
 ) -> Iterator[MakeProject]:
-    """Makes projects whose VMs are destroyed at the module's end, their consoles shown where a test has failed."""
+    """Makes projects whose VMs are destroyed at the block's end, their consoles shown where a test has failed."""
     made: list[Project] = []
 
     def make(
         name: str, base: str | None = None, directory: Path | None = None, env: Mapping[str, str] | None = None
     ) -> Project:
-        made.append(Project(directory or tmp_path_factory.mktemp(name), base or image, patience, env or {}))
+        made.append(Project(directory or directories.mktemp(name), base or image, patience, env or {}))
         return made[-1]
 
-    failed_before = request.session.testsfailed
+    failed_before = session.testsfailed
     yield make
     for project in made:
-        if request.session.testsfailed > failed_before and project.created:
+        if session.testsfailed > failed_before and project.created:
             sys.stderr.write(f"--- console of {project.directory.name}\n{project.console[-6000:]}\n")
         project.rum("destroy", "-y")
+
+
+@pytest.fixture(scope="module")
+def make_project(
+    image: str, patience: int, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[MakeProject]:
+    """Makes projects whose VMs are destroyed at the module's end."""
+    with projects(image, patience, tmp_path_factory, request.session) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def vm(
+    image: str, patience: int, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Project]:
+    """A VM of what `rum init` writes, up and provisioned: tests leave it, and its rum.toml, as they found it."""
+    with projects(image, patience, tmp_path_factory, request.session) as make:
+        project = make("vm")
+        initialise(project)
+        project.up()
+        yield project
+
+
+def initialise(project: Project) -> None:
+    """`rum init`, for the image and the memory of these tests."""
+    file = project.directory / "rum.toml"
+    assert project.rum("init").exit == 0
+    template = file.read_text()
+    assert template.count('base = "debian-12"') == template.count("memory_mb = 2048") == 1
+    file.write_text(template.replace('"debian-12"', json.dumps(project.image)).replace("2048", "768"))
+
+
+@pytest.fixture(scope="session")
+def worn(
+    image: str, patience: int, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Project]:
+    """A project whose VM one module after the other wears down; each brings its rum.toml and begins with `rum up`."""
+    with projects(image, patience, tmp_path_factory, request.session) as make:
+        yield make("worn")
+
+
+SHARED = ("vm", "worn")
+"""Fixtures that are made once: all tests that use one of them belong to the same worker."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A worker gets a whole module, or all modules that share a VM (pytest-xdist, --dist loadgroup)."""
+    for item in items:
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))

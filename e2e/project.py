@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pexpect.socket_pexpect
+
 from e2e.json_lines import checked
 
 RUM = Path(sys.executable).with_name("rum")
@@ -153,6 +155,12 @@ class Project:
             for source in self.domain().iterfind("./devices/serial/source")
             if source.get("mode") == "bind"
         )
+
+    def open_console(self) -> pexpect.socket_pexpect.SocketSpawn:
+        """A terminal at the serial port; to be closed, because a guest waits for a terminal that does not read."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self.console_socket())
+        return pexpect.socket_pexpect.SocketSpawn(connection, timeout=30 * self.patience)
 
     def vsock_path(self) -> Path | None:
         """The socket of vhost-device-vsock, where that is the transport; it lies next to QEMU's."""

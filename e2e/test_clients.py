@@ -1,4 +1,4 @@
-"""Clients that come and go, come at once, or get stuck: runs and the way to the agent survive them. One VM."""
+"""Clients that come and go, come at once, or get stuck: runs and the way to the agent survive them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.conftest import MakeProject, Measured
+from e2e.conftest import Measured
 from e2e.project import Outcome, Project, connected, poll, read_if_there
 
 HOLDING = """
@@ -42,10 +42,9 @@ STORM = 200
 
 
 @pytest.fixture(scope="module")
-def project(make_project: MakeProject) -> Project:
-    made = make_project("clients")
-    made.configure(HOLDING % "holding")
-    return made
+def project(worn: Project) -> Project:
+    worn.configure(HOLDING % "holding")
+    return worn
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,11 @@
-"""A script fails: the command says which and how, the VM stays up, and a fix goes through without a reboot. One VM."""
+"""A script fails: the command says which and how, the VM stays up, and a fix goes through without a reboot.
+
+One VM, which logs its user in on the serial console: who debugs a failing script may want that.
+"""
 
 from __future__ import annotations
+
+from contextlib import closing
 
 import pytest
 
@@ -11,6 +16,12 @@ from e2e.project import Outcome, Project
 def config(system: str, limits: str = "") -> str:
     """A rum.toml whose system script is given; what runs after it leaves a trace."""
     return f"""
+[advanced]
+autologin = true
+
+[user]
+name = "developer"
+
 [provision.system]
 {limits}
 script = '''
@@ -92,3 +103,15 @@ def test_a_failing_boot_script_does_not_make_system_run_again(project: Project, 
     project.configure(config("echo fixed"))
     assert project.up().result()["failed_script"] is None
     assert project.guest("wc -l < /var/tmp/later").strip() == "1"
+
+
+def test_autologin_reaches_a_shell(project: Project, boot_id: str) -> None:
+    project.wait_for_console("(automatic login)", within_s=120)
+    with closing(project.open_console()) as console:
+        console.send(b"\n")
+        console.expect(rb"developer@.*\$ ")
+        console.send(b"echo answer-$((40 + 2))\n")
+        console.expect(b"answer-42")
+    dropin = project.guest("cat /etc/systemd/system/serial-getty@ttyS0.service.d/*.conf")
+    assert "--autologin developer" in dropin
+    assert "After=" not in dropin

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.conftest import MakeProject, Measured
+from e2e.conftest import Measured
 from e2e.project import Project, poll
 
 NAP = "sleep 77777"
@@ -94,11 +94,10 @@ def with_script(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def project(make_project: MakeProject) -> Project:
-    made = make_project("service")
-    made.configure("")
-    made.up()
-    return made
+def project(worn: Project) -> Project:
+    worn.configure("")
+    worn.up()
+    return worn
 
 
 @dataclass(frozen=True)

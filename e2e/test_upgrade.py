@@ -10,28 +10,24 @@ from pathlib import Path
 import pytest
 
 import rum
-from e2e.conftest import MakeProject
 from e2e.project import Outcome, Project, poll
 
 NEWER = "99.0.0"
 
 CONFIG = """
-[provision.system]
+[provision.boot]
 script = '''
+echo boot >> /run/boots
 (while echo alive; do echo >> /run/beats; sleep 0.2; done) &
 '''
-
-[provision.boot]
-script = "echo boot >> /run/boots"
 """
 
 
 @pytest.fixture(scope="module")
-def project(make_project: MakeProject) -> Project:
-    made = make_project("upgrade")
-    made.configure(CONFIG)
-    made.up()
-    return made
+def project(worn: Project) -> Project:
+    worn.configure(CONFIG)
+    worn.up()
+    return worn
 
 
 @pytest.fixture(scope="module")
