@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "config": "rum.host.cli.config:config",
     "up": "rum.host.cli.vm:up",
     "provision": "rum.host.cli.vm:provision",
+    "wait": "rum.host.cli.wait:wait",
     "down": "rum.host.cli.vm:down",
     "destroy": "rum.host.cli.vm:destroy",
     "status": "rum.host.cli.status:status",
