@@ -298,17 +298,17 @@ def test_a_run_that_was_lost_before_it_had_a_name_is_not_run_twice(tmp_path: Pat
 
 
 def test_a_vm_that_dies_in_mid_script_is_told_at_once(tmp_path: Path) -> None:
-    started = tmp_path / "started"
-    with local_guest(tmp_path, script_toml("long", f"touch {started}; sleep 60")) as guest:
+    seen = Seen()
+    with local_guest(tmp_path, script_toml("long", "sleep 60")) as guest:
 
         def die() -> None:
-            wait_for_file(started)
+            wait_until(lambda: "script_started" in seen.types(), "the script's start to be seen")
             guest.running = False
             guest.stop(kill=True)
 
         dying = Background(die)
         with pytest.raises(GuestError, match="VM demo stopped while script 'long' ran") as caught:
-            up(guest, Seen())
+            up(guest, seen)
         dying.join()
         assert caught.value.tail == ("Linux version", "login:")
 
