@@ -126,6 +126,11 @@ class VmPaths:
         return self.runtime / "console.sock"
 
     @property
+    def console_lock(self) -> Path:
+        """Held by the `rum console` that is attached."""
+        return self.runtime / "console.lock"
+
+    @property
     def vhost_socket(self) -> Path:
         """Between QEMU and vhost-device-vsock."""
         return self.runtime / "vh.sock"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 from rum.host.show.render import Ending
+
+if TYPE_CHECKING:
+    from rum.host.exec import ExecRequest
+    from rum.host.vm.known import KnownVm
 
 
 @command(
@@ -43,7 +48,14 @@ def exec_(
     if tty and not sys.stdin.isatty():
         raise click.UsageError("-t needs a terminal, and standard input is none")
     request = story.ExecRequest(argv, user, cwd, dict(parse_variable(item) for item in env), timeout_s)
-    exit_status = story.execute(options.vm(), options.renderer.emit, request, tty=tty, raw=options.output != "json")
+    return run_and_end(options, options.vm(), request, tty=tty)
+
+
+def run_and_end(options: Options, vm: KnownVm, request: ExecRequest, *, tty: bool) -> int:
+    """Run the command; its exit status is ours, and with `-o json` also told."""
+    from rum.host import exec as story
+
+    exit_status = story.execute(vm, options.renderer.emit, request, tty=tty, raw=options.output != "json")
     if options.output == "json":
         options.renderer.end(Ending(options.command, "", exit_status))
     return exit_status

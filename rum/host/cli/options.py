@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-STREAMING = {"exec", "proxy", "ssh"}
+STREAMING = {"console", "exec", "shell", "proxy", "ssh"}
 """Commands whose standard output is not rum's own."""
 
 OUTPUTS = ("auto", "plain", "json")

@@ -22,6 +22,8 @@ COMMANDS: Mapping[str, str] = {
     "status": "rum.host.cli.status:status",
     "logs": "rum.host.cli.logs:logs",
     "exec": "rum.host.cli.exec:exec_",
+    "shell": "rum.host.cli.shell:shell",
+    "console": "rum.host.cli.console:console",
     "ssh": "rum.host.cli.ssh:ssh",
     "ssh-config": "rum.host.cli.ssh:ssh_config",
     "image": "rum.host.cli.image:image",

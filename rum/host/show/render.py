@@ -181,9 +181,8 @@ class QuietErrors:
         self._plain.show(fields, lines)
 
     def end(self, ending: Ending) -> None:
-        """Show an error."""
-        if ending.code:
-            self._plain.end(ending)
+        """Show an error, or what else there is to be said."""
+        self._plain.end(ending)
 
 
 def same_terminal(one: TextIO, other: TextIO) -> bool:
