@@ -127,12 +127,15 @@ class TestPipes:
         assert process.returncode == 0
 
     def test_a_reader_that_pauses_does_not_hold_up_the_guest(self, guest: LocalGuest, port: SerialPort) -> None:
-        process = subprocess.Popen(**command(guest, "console"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        with port.serve() as client:
+        with (
+            subprocess.Popen(**command(guest, "console"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+            port.serve() as client,
+        ):
+            assert process.stdout
             client.sendall(b"begin" + bytes(5_000_000) + b"end")
             # All of that was taken, while nobody has read a byte of it here.
             client.shutdown(socket.SHUT_WR)
-            out, _ = process.communicate(timeout=30)
+            out = process.stdout.read()
         assert process.returncode == 0
         assert out.startswith(b"begin")
         assert out.endswith(b"end")
