@@ -29,6 +29,10 @@ def answer(arguments: list[str]) -> int:
         sys.stdout.write(version_line() + "\n")
         sys.stdout.flush()
         return 0
+    if "_RUM_COMPLETE" in os.environ:
+        from rum.host.cli.completion import complete
+
+        return complete()
     from rum.host.cli.main import run
 
     return run(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from rum.host.cli.complete import DOWNLOADED_IMAGES, KNOWN_IMAGES
 from rum.host.cli.help import command, group
 from rum.host.cli.options import Options, global_options
 from rum.host.outcome import Outcome
@@ -37,7 +38,7 @@ def list_(options: Options) -> int:
 @global_options
 @click.option("--sha256", metavar="HEX", help="What the file must be.")
 @click.option("--sha512", metavar="HEX", help="What the file must be.")
-@click.argument("base", metavar="NAME|URL")
+@click.argument("base", metavar="NAME|URL", shell_complete=KNOWN_IMAGES)
 @click.pass_obj
 def pull(options: Options, base: str, sha256: str | None, sha512: str | None) -> int:
     """Download an image, as `rum up` would."""
@@ -51,7 +52,7 @@ def pull(options: Options, base: str, sha256: str | None, sha512: str | None) ->
 @command(parent=image, examples=["rum image remove debian-11", "rum image remove --unused"])
 @global_options
 @click.option("--unused", is_flag=True, help="Remove every image that no VM stands on.")
-@click.argument("targets", nargs=-1, metavar="[NAME|URL|FILE]...")
+@click.argument("targets", nargs=-1, metavar="[NAME|URL|FILE]...", shell_complete=DOWNLOADED_IMAGES)
 @click.pass_obj
 def remove(options: Options, targets: tuple[str, ...], unused: bool) -> int:
     """Remove downloaded images; one that a VM stands on is not removed."""

@@ -100,11 +100,12 @@ def is_global(parameter: click.Parameter) -> bool:
 def global_options(command: _F) -> _F:
     """The options that every command takes, as the group does."""
     given: dict[str, Any] = {"callback": remember, "expose_value": False, "is_eager": True}
+    where = "The rum.toml (default: here or in a parent)."
     for option in (
         click.option("-q", "--quiet", is_flag=True, help="Show only the outcome.", **given),
         click.option("-v", "--verbose", is_flag=True, help="Show more, the guest's console included.", **given),
         click.option("-o", "--output", type=click.Choice(OUTPUTS), help="How to show it (default: auto).", **given),
-        click.option("-c", "--config", metavar="PATH", help="The rum.toml (default: here or in a parent).", **given),
+        click.option("-c", "--config", metavar="PATH", type=click.Path(), help=where, **given),
     ):
         command = option(command)
     return command

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "ssh": "rum.host.cli.ssh:ssh",
     "ssh-config": "rum.host.cli.ssh:ssh_config",
     "image": "rum.host.cli.image:image",
+    "completion": "rum.host.cli.completion:completion",
     "doctor": "rum.host.cli.doctor:doctor",
     "help": "rum.host.cli.help_command:help_",
     "version": "rum.host.cli.version:version",

@@ -214,5 +214,13 @@ class Check(TypedDict):
     """What to do, the command for this distribution included; null where there is nothing to do."""
 
 
-Answer = Status | Version | Images | CheckedConfig | SshConfig | Check
+class Completion(TypedDict):
+    """`rum completion`: the only line."""
+
+    type: Literal["completion"]
+    shell: str
+    script: str
+
+
+Answer = Status | Version | Images | CheckedConfig | SshConfig | Check | Completion
 """Any of them; `type` says which. `rum config schema` prints something else: the JSON Schema of rum.toml."""
