@@ -23,16 +23,16 @@ ZSH_CALL = '    _rum_completion "$@"\n'
 @command(
     examples=[
         "rum completion bash > ~/.local/share/bash-completion/completions/rum",
-        'rum completion zsh > "${fpath[1]}/_rum"',
+        "rum completion zsh > ~/.zfunc/_rum     # a directory of $fpath",
         "rum completion fish > ~/.config/fish/completions/rum.fish",
-        'eval "$(rum completion bash)"     # for this shell only',
+        "source <(rum completion bash)     # for this shell only",
     ]
 )
 @global_options
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_obj
 def completion(options: Options, shell: str) -> int:
-    """Print a shell's completion script.
+    """Print a script for a shell's TAB.
 
     It completes commands, options and their values; scripts and runs by the rum.toml that is there, images by name.
     """
