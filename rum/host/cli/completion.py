@@ -32,7 +32,7 @@ ZSH_CALL = '    _rum_completion "$@"\n'
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_obj
 def completion(options: Options, shell: str) -> int:
-    """Print a script for a shell's TAB.
+    """Print what makes TAB work.
 
     It completes commands, options and their values; scripts and runs by the rum.toml that is there, images by name.
     """
