@@ -10,7 +10,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-AGENT = ["rum/__init__.py", "rum/protocol", "rum/agent"]
+AGENT = ["rum/__init__.py", "rum/protocol", "rum/agent", "rum/transfer"]
 
 
 @nox.session

@@ -21,6 +21,8 @@ def outcome_of_signal(command: str, number: int) -> Outcome:
     hint = None
     if command in IN_THE_GUEST:
         how += "; the command in the guest is ended, too"
+    elif command == "cp":
+        how += "; what had arrived whole is kept, nothing is there by halves"
     elif command in PROVISIONING and number != signal.SIGINT:
         how += "; the VM is left as it is, and a run in it goes on"
         hint = f"`rum {command}` goes on from there, `rum logs --follow` shows what the guest does meanwhile"

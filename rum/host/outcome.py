@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rum.host.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SCRIPT_FAILED
 from rum.protocol import ProvisionResult
@@ -11,15 +12,26 @@ from rum.protocol import ProvisionResult
 SHELL_CODES = {126: " (not executable)", 127: " (command or interpreter not found)"}
 
 
+class Copied(NamedTuple):
+    """What has been copied."""
+
+    files: int = 0
+    bytes: int = 0
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a command. `code` is empty where it is good; `tail` are a failed script's last lines of output."""
+    """The end of a command.
+
+    `code` is empty where it is good; `tail` are a failed script's last lines of output; `copied` is set by what copies.
+    """
 
     text: str
     exit: int = EXIT_OK
     code: str = ""
     hint: str | None = None
     tail: tuple[str, ...] = ()
+    copied: Copied | None = None
 
 
 def interrupted(text: str, hint: str | None = None) -> Outcome:

@@ -25,4 +25,4 @@ def show_size(size: int) -> str:
     for unit in ("T", "G", "M", "K"):
         if size >= UNITS[unit]:
             return f"{size / UNITS[unit]:.3g} {unit}iB"
-    return f"{size} bytes"
+    return f"{size} byte{'' if size == 1 else 's'}"

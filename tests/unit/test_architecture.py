@@ -17,6 +17,7 @@ SHIPPED = [
     CHECKOUT / "rum/__init__.py",
     *sorted((CHECKOUT / "rum").glob("protocol/*.py")),
     *sorted((CHECKOUT / "rum").glob("agent/*.py")),
+    *sorted((CHECKOUT / "rum").glob("transfer/*.py")),
 ]
 
 ONLY_IN = {
@@ -77,6 +78,7 @@ def foreign(path: Path, *allowed: str) -> list[str]:
     [
         ("rum/protocol/", ["rum.protocol"]),
         ("rum/agent/", ["rum.protocol", "rum.agent", "rum.__version__"]),
+        ("rum/transfer/", ["rum.protocol", "rum.transfer"]),
         ("rum/cloudinit/", ["rum.cloudinit", "pycdlib"]),
     ],
 )
@@ -91,7 +93,7 @@ def test_only_the_agent_takes_something_from_the_root() -> None:
     """`from rum import __version__` and nothing else: whatever else the root held would ship to the guest."""
     for path in below("rum/"):
         taken = {module for module in imports_of(path) if inside(module, "rum") and module.count(".") == 1}
-        packages = {f"rum.{package}" for package in ("protocol", "agent", "cloudinit", "host")}
+        packages = {f"rum.{package}" for package in ("protocol", "agent", "transfer", "cloudinit", "host")}
         assert taken - packages <= {"rum.__version__"}, name_of(path)
 
 
@@ -110,7 +112,9 @@ def test_the_end_to_end_tests_use_the_facade_only() -> None:
         direct = {module for module in modules if module.count(".") == 2}
         submodules = {f"{FACADE}.{entry.stem}" for entry in (CHECKOUT / "rum/host").iterdir()}
         assert direct & submodules == set(), name_of(path)
-        assert not any(inside(module, other) for module in modules for other in ("rum.agent", "rum.cloudinit"))
+        assert not any(
+            inside(module, other) for module in modules for other in ("rum.agent", "rum.transfer", "rum.cloudinit")
+        )
 
 
 @pytest.mark.parametrize("package", ONLY_IN)

@@ -37,6 +37,8 @@ class Options:
     output: str = "auto"
     verbosity: Verbosity = Verbosity.NORMAL
     command: str = ""
+    streams: bool = False
+    """Whether this command's standard output is not rum's own, although that of its like is."""
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -45,7 +47,7 @@ class Options:
             from rum.host.show.render_json import JsonRenderer
 
             return JsonRenderer(sys.stdout, sys.stderr, self.verbosity)
-        if self.command in STREAMING:
+        if self.streams or self.command in STREAMING:
             return QuietErrors(sys.stderr, self.verbosity)
         return PlainRenderer(sys.stdout, sys.stderr, self.verbosity)
 

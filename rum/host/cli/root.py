@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "exec": "rum.host.cli.exec:exec_",
     "shell": "rum.host.cli.shell:shell",
     "console": "rum.host.cli.console:console",
+    "cp": "rum.host.cli.cp:cp",
     "ssh": "rum.host.cli.ssh:ssh",
     "ssh-config": "rum.host.cli.ssh:ssh_config",
     "image": "rum.host.cli.image:image",

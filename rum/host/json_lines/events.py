@@ -195,6 +195,10 @@ class Done(TypedDict):
     """Whether `exit` is 0."""
     exit: int
     """The exit status of the process."""
+    files: NotRequired[int]
+    """How many files `cp` has copied."""
+    bytes: NotRequired[int]
+    """How many bytes that were."""
     error: NotRequired[Error]
 
 

@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 
 from rum.host.errors import ConfigError, RumError
 from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
-from rum.host.outcome import Outcome, seconds
+from rum.host.outcome import Copied, Outcome, seconds
 from rum.host.show.meter import Meter
 from rum.host.show.plain_run import PlainRun
 from rum.host.text import clean
@@ -42,11 +42,12 @@ class Ending:
     hint: str | None = None
     problems: tuple[str, ...] = ()
     tail: tuple[str, ...] = ()
+    copied: Copied | None = None
 
     @classmethod
     def of_outcome(cls, command: str, outcome: Outcome) -> Ending:
         """The end of a command that came to one."""
-        return cls(command, outcome.text, outcome.exit, outcome.code, outcome.hint, (), outcome.tail)
+        return cls(command, outcome.text, outcome.exit, outcome.code, outcome.hint, (), outcome.tail, outcome.copied)
 
     @classmethod
     def of_error(cls, command: str, error: RumError, status: int | None = None) -> Ending:

@@ -98,6 +98,8 @@ def done_fields(ending: Ending) -> Done:
         "ok": ending.exit == 0,
         "exit": ending.exit,
     }
+    if ending.copied:
+        done["files"], done["bytes"] = ending.copied
     if ending.code:
         done["error"] = error_fields(ending)
     return done

@@ -1,0 +1,1 @@
+"""`rum cp`: files and trees between the host and the guest. The ends that read and write are `rum.transfer`."""
