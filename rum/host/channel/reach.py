@@ -67,7 +67,7 @@ class BootWatch:
         now = time.monotonic()
         if now - self._last_sign >= SIGN_OF_LIFE_S:
             self._last_sign = now
-            self._emit(Notice(self._sign_of_life(now - self._start)))
+            self._emit(Notice(self._sign_of_life(now - self._start), passing=True))
             # Not at once: in later boots an agent is there that does not need cloud-init.
             require_hope(self._guest)
 

@@ -31,6 +31,14 @@ def run_command(arguments: list[str]) -> int:
     """The same, while signals are taken care of."""
     options = Options()
     try:
+        return lead_to_an_end(arguments, options)
+    finally:
+        options.close()
+
+
+def lead_to_an_end(arguments: list[str], options: Options) -> int:
+    """Run the command line; whatever exception ends it is shown."""
+    try:
         # Not cli.main(): it would take broken pipes and Ctrl+C for its own.
         with cli.make_context("rum", arguments, obj=options) as context:
             return int(cli.invoke(context) or 0)
@@ -97,6 +105,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 def end_by_bug(options: Options, exc: Exception) -> int:
     """What should never happen; the traceback is for those who ask for it."""
+    options.close()
     if os.environ.get("RUM_DEBUG") == "1" or options.verbosity is Verbosity.VERBOSE:
         traceback.print_exception(exc)
     error = RumError(

@@ -14,6 +14,7 @@ import click
 from rum.host.config.identity import VmIdentity, find_config
 from rum.host.errors import ConfigError
 from rum.host.outcome import Outcome
+from rum.host.show.capability import can_draw
 from rum.host.show.render import Ending, PlainRenderer, QuietErrors, Renderer, Verbosity
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 STREAMING = {"console", "exec", "shell", "proxy", "ssh"}
 """Commands whose standard output is not rum's own."""
+
+WORKING = {"up", "provision", "down", "reboot", "destroy", "wait", "cp", "image pull"}
+"""Commands that take their time: on a terminal it is shown as it passes."""
 
 OUTPUTS = ("auto", "plain", "json")
 
@@ -49,11 +53,24 @@ class Options:
             return JsonRenderer(sys.stdout, sys.stderr, self.verbosity)
         if self.streams or self.command in STREAMING:
             return QuietErrors(sys.stderr, self.verbosity)
+        if self._is_drawn():
+            from rum.host.show.render_terminal import TerminalRenderer
+
+            return TerminalRenderer(sys.stdout, sys.stderr, self.verbosity)
         return PlainRenderer(sys.stdout, sys.stderr, self.verbosity)
 
     def config_path(self) -> Path:
         """The rum.toml. Raises ConfigError where none is named and none is found."""
         return Path(self.config) if self.config else find_config()
+
+    def close(self) -> None:
+        """Leave the terminal as it was, however the command ends."""
+        if "renderer" in self.__dict__:
+            self.renderer.close()
+
+    def _is_drawn(self) -> bool:
+        wanted = self.output == "auto" and self.verbosity is not Verbosity.QUIET and self.command in WORKING
+        return wanted and can_draw(sys.stdout)
 
     def load(self) -> Config:
         """The configuration. Raises ConfigError."""

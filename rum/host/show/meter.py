@@ -28,6 +28,11 @@ class Meter:
         while len(self._seen) > 2 and self._seen[1][0] <= now - WINDOW_S:
             self._seen.popleft()
 
+    def share(self) -> float | None:
+        """How much of it is done, from 0 to 1; None where nobody knows."""
+        done, total = self._progress.done, self._progress.total
+        return min(1.0, done / total) if total else None
+
     def text(self) -> str:
         """As people read it: "310 MiB of 413 MiB (75 %), 21 MiB/s, 5 s left", without what is not known yet."""
         done, total = self._progress.done, self._progress.total

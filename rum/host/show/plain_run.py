@@ -66,13 +66,7 @@ class PlainRun:
         self._write(f"{self._position} ({message.get('run_on')}, order {message.get('order')})")
 
     def _script_exited(self, message: Mapping[str, object]) -> None:
-        code, signal_number, duration = (message.get(key) for key in ("exit_code", "signal", "duration_ms"))
-        ending = ProvisionResult(
-            success=code == 0,
-            exit_code=code if isinstance(code, int) else None,
-            signal=signal_number if isinstance(signal_number, int) else None,
-            timed_out=message.get("timed_out") is True,
-        )
+        ending, duration = script_ending(message), message.get("duration_ms")
         how = "ok" if ending.success and not ending.timed_out else how_it_ended(ending)
         took = f" ({seconds(duration)})" if isinstance(duration, int) else ""
         self._write(f"{self._position} {how}{took}")
@@ -82,8 +76,28 @@ class PlainRun:
         self._write(f"waiting for {WAITS.get(target, target)}")
 
     def _warning(self, message: Mapping[str, object]) -> None:
-        self._write(f"warning: {str(message.get('message'))[:SENTENCE_MAX]}")
+        self._write(f"warning: {warning_text(message)}")
 
     def _truncated(self, message: Mapping[str, object]) -> None:
-        name = str(message.get("name"))
-        self._write(f"{name}: {message.get('bytes')} bytes of output were left out here, the log is full")
+        self._write(left_out(message))
+
+
+def script_ending(message: Mapping[str, object]) -> ProvisionResult:
+    """How a script ended, by its `script_exited`."""
+    code, signal_number = message.get("exit_code"), message.get("signal")
+    return ProvisionResult(
+        success=code == 0,
+        exit_code=code if isinstance(code, int) else None,
+        signal=signal_number if isinstance(signal_number, int) else None,
+        timed_out=message.get("timed_out") is True,
+    )
+
+
+def warning_text(message: Mapping[str, object]) -> str:
+    """What the agent warns of."""
+    return str(message.get("message"))[:SENTENCE_MAX]
+
+
+def left_out(message: Mapping[str, object]) -> str:
+    """The sentence on output that the record has no room for."""
+    return f"{message.get('name')}: {message.get('bytes')} bytes of output were left out here, the log is full"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Protocol, TextIO
 from rum.host.errors import ConfigError, RumError
 from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
 from rum.host.outcome import Copied, Outcome, seconds
+from rum.host.show.capability import same_terminal
 from rum.host.show.meter import Meter
 from rum.host.show.plain_run import PlainRun
 from rum.host.text import clean
@@ -69,6 +69,9 @@ class Renderer(Protocol):
     def end(self, ending: Ending) -> None:
         """Show how the command ended. Called once, except after `show`."""
 
+    def close(self) -> None:
+        """Nothing more is shown; what was changed of the terminal is as it was. May be called again."""
+
 
 class PlainRenderer:
     """Lines for people and logs: progress on standard output, warnings and errors on standard error. No colours.
@@ -124,6 +127,9 @@ class PlainRenderer:
             self._error(f"  | {line}")
         if ending.hint:
             self._error(f"rum: {ending.hint}")
+
+    def close(self) -> None:
+        """Every line is out already."""
 
     def _tail(self, ending: Ending) -> tuple[str, ...]:
         """A failed script's last output, unless it stands right above, on the same terminal."""
@@ -185,10 +191,5 @@ class QuietErrors:
         """Show an error, or what else there is to be said."""
         self._plain.end(ending)
 
-
-def same_terminal(one: TextIO, other: TextIO) -> bool:
-    """Whether both are one terminal, so that what one shows stands right above what the other shows."""
-    try:
-        return os.isatty(one.fileno()) and os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
-    except OSError:
-        return False
+    def close(self) -> None:
+        """Every line is out already."""

@@ -67,6 +67,9 @@ class JsonRenderer:
             self._progress_at = {progress.name: now}
         return due
 
+    def close(self) -> None:
+        """Every line is out already."""
+
     def _output(self, event: LogEvent, *, final: bool = False) -> None:
         key = (event.script, event.stream)
         decoder = self._decoders.get(key)

@@ -15,7 +15,8 @@ import pytest
 from rum.host.errors import ConfigError, GuestError
 from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
 from rum.host.outcome import Outcome, how_it_ended, interrupted
-from rum.host.show.render import Ending, PlainRenderer, QuietErrors, Verbosity, same_terminal
+from rum.host.show.capability import same_terminal
+from rum.host.show.render import Ending, PlainRenderer, QuietErrors, Verbosity
 from rum.host.show.render_json import JsonRenderer
 from rum.protocol import LogEvent, ProvisionResult
 
