@@ -86,7 +86,7 @@ class TerminalRenderer:
 
     def _good_end(self, ending: Ending) -> None:
         if ending.text:
-            self._print(inert(ending.text, "bold green"))
+            self._print(inert(ending.text, "bold green" if ending.hint else ""))
         if ending.hint:
             self._print(inert(ending.hint))
 
