@@ -52,13 +52,18 @@ class Entries:
 
 
 class Source:
-    """Reads what was named. Paths are followed where they were named, links inside of trees never."""
+    """Reads what was named. Paths are followed where they were named, links inside of trees never.
+
+    Attributes: `files` and `size`, what has been read so far, in files and bytes; `complete`: that is all of it.
+    """
 
     def __init__(self, paths: list[bytes], warn: Warn, tries: int = TRIES) -> None:
         self._paths = paths
         self._warn = warn
         self._tries = tries
         self._open: list[Entries] = []
+        self.files = self.size = 0
+        self.complete = False
 
     def close(self) -> None:
         """Close what a walk that did not come to its end has left open."""
@@ -80,6 +85,7 @@ class Source:
         """Everything, up to the record that says so. Raises TransferError."""
         for path in self._paths:
             yield from self._named(path)
+        self.complete = True
         yield message("done")
 
     def _named(self, path: bytes) -> Iterator[bytes]:
@@ -177,6 +183,7 @@ class Source:
                 if 0 < before.st_size < size:
                     break
             if same(before, os.fstat(fd)):
+                self.files, self.size = self.files + 1, self.size + size
                 yield message("end", size=size, sha256=digest.hexdigest())
                 return
         raise TransferError(f"{shown(path)} changed while it was read")

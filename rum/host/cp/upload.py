@@ -25,6 +25,7 @@ class Upload:
         self._request = request
         self._watching = watching
         self._source = Source(list(request.sources), watching.skipped)
+        self._streamed: Copied | None = None
         self._failure: RumError | None = None
         self.copied = Copied()
         self._over = False
@@ -62,6 +63,7 @@ class Upload:
                 yield data(piece) if piece else WAIT
         except OSError as exc:
             raise TransferError(f"standard input cannot be read: {exc.strerror}") from exc
+        self._streamed = Copied(1, size)
         yield message("end", size=size, sha256=digest.hexdigest())
         yield message("done")
 
@@ -75,6 +77,15 @@ class Upload:
         self.copied = copied(record)
         if record["type"] == "failed":
             raise failures.in_guest(record, self._request)
+        if self.copied != self._sent() and not self._failure:
+            text = f"the guest says that it has {failures.amount(self.copied)}, which is not what was sent"
+            raise BrokenProtocolError(f"cp: {text}")
+
+    def _sent(self) -> Copied | None:
+        """What was sent, None while that is not all of it."""
+        if self._request.from_stdin:
+            return self._streamed
+        return Copied(self._source.files, self._source.size) if self._source.complete else None
 
     def finish(self) -> None:
         """The guest's end has ended. Raises RumError."""
