@@ -140,9 +140,7 @@ SHARED = ("vm", "worn")
 """Fixtures that are made once: all tests that use one of them belong to the same worker."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """A worker gets a whole module, or all modules that share a VM (pytest-xdist, --dist loadgroup)."""
-    for item in items:
-        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
+    shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+    item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
