@@ -100,4 +100,4 @@ def run_e2e(session: nox.Session, *arguments: str) -> None:
     session.install(".[e2e]")
     # A first boot on an emulated CPU outlasts the limit that is meant for unit tests.
     limit = ["-o", "faulthandler_timeout=1200"]
-    session.run("pytest", "-n", "auto", "--dist", "loadgroup", *limit, *arguments)
+    session.run("pytest", "-n", "auto", "--dist", "loadscope", *limit, *arguments)

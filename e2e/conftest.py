@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from e2e.images.recipes import RECIPES
 from e2e.project import Project
@@ -136,11 +137,31 @@ def worn(
         yield make("worn")
 
 
-SHARED = ("vm", "worn")
-"""Fixtures that are made once: all tests that use one of them belong to the same worker."""
+SHARED = {
+    "vm": ("console", "cp", "doctor", "exec", "logs", "status", "terminal"),
+    "worn": ("clients", "host_dies", "service", "upgrade"),
+}
+"""Fixtures that are made once, and the modules that use them."""
+
+SCOPES = {f"e2e/test_{module}.py": fixture for fixture, modules in SHARED.items() for module in modules}
+
+
+class ByVm(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist tells nothing of its types
+    """A worker gets a whole module, or all modules that share a VM."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return SCOPES.get(module, module)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByVm:
+    """How pytest-xdist deals out the tests, with `--dist loadscope`."""
+    return ByVm(config, log)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """A worker gets a whole module, or all modules that share a VM (pytest-xdist, --dist loadgroup)."""
-    shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-    item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
+    """A module that uses a shared VM without being listed would boot one of its own."""
+    for fixture in SHARED:
+        if fixture in getattr(item, "fixturenames", ()) and SCOPES.get(item.nodeid.partition("::")[0]) != fixture:
+            raise pytest.UsageError(f"{item.nodeid} uses {fixture}: list its module in SHARED of e2e/conftest.py")
