@@ -62,9 +62,10 @@ def provision(machine: Machine, emit: Emit, mode: Mode) -> Outcome:
     """Provision a VM that runs. Raises RumError."""
     begun = time.monotonic()
     require_running(machine)
-    with wait_for_agent(machine, boot_deadline(machine), emit, "waiting for the agent") as connection:
-        welcome = connection.welcome
-    upgrade_if_outdated(machine, welcome, emit)
+    with phase(emit, "agent"):
+        with wait_for_agent(machine, boot_deadline(machine), emit, "waiting for the agent") as connection:
+            welcome = connection.welcome
+        upgrade_if_outdated(machine, welcome, emit)
     if mode is Mode.AUTO:
         return provisioned_and_released(machine, emit, "rum provision", begun)
     command = f"rum provision --{mode.value}"

@@ -27,12 +27,15 @@ BAR_WIDTH = 30
 
 @dataclass
 class Activity:
-    """What goes on since `started`, a moment of the monotonic clock."""
+    """What goes on since `started`, a moment of the monotonic clock. `status`: a sign of life for
+    as long as nothing is printed.
+    """
 
     key: str
     name: str
     detail: str
     started: float
+    status: str = ""
     meter: Meter | None = None
     window: collections.deque[Text] = field(default_factory=lambda: collections.deque(maxlen=WINDOW_LINES))
     assemblers: dict[str, LineAssembler] = field(default_factory=dict)
@@ -40,7 +43,8 @@ class Activity:
     def rows(self, glyphs: Glyphs, now: float, columns: int, room: int) -> list[Text]:
         """What is drawn of it, in at most 1 + `room` rows."""
         mark = Text(spun(glyphs, now - self.started), "cyan")
-        head = row(mark, self.name, self.detail, now - self.started, columns, cut=True)
+        detail = self.status if self.status and not self.window else self.detail
+        head = row(mark, self.name, detail, now - self.started, columns, cut=True)
         below = [*([self._bar(glyphs)] if self.meter else []), *self.window, *self._unfinished(glyphs)]
         return [head, *(below[-room:] if room > 0 else [])]
 

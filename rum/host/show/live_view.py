@@ -113,7 +113,9 @@ class LiveView:
             self._console(event.text)
         elif event.warning:
             self.say(Text.assemble(("warning: ", "bold yellow"), inert(event.text)))
-        elif not (event.passing and self._open):
+        elif event.passing and self._open:
+            self._open[-1].status = event.text
+        else:
             self.say(Text.assemble(self._mark(self._glyphs.note, "cyan"), " ", inert(event.text)))
 
     def _console(self, text: str) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from rum.host.console_tail import ConsoleTail
+from rum.host.deadlines import Deadline
 from rum.host.errors import HostError
+from rum.host.events import ConsoleLine
+from rum.host.progress import phase
 from rum.host.vm.helpers import stop_daemons
 from rum.host.vm.known import KnownVm
 from rum.host.vm.libvirt_driver import ForeignDomainError
@@ -13,6 +17,8 @@ PRESS_EVERY_S = 10
 """The power button is pressed again: a guest that is still booting does not notice it."""
 
 OFF_TIMEOUT_S = 30.0
+
+CONSOLE_EVERY_S = 0.5
 
 
 def shut_down(vm: KnownVm) -> str:
@@ -29,15 +35,30 @@ def shut_down(vm: KnownVm) -> str:
 def turn_off(vm: KnownVm) -> str:
     """Have the guest shut down, and turn it off where it does not. Raises HostError."""
     driver, name = vm.driver(), vm.identity.domain_name
-    if driver.state(name) == "paused":
-        driver.resume(name)
-    for _ in range(0, SHUTDOWN_TIMEOUT_S, PRESS_EVERY_S):
-        driver.shut_down(name)
-        if driver.wait_until_off(name, PRESS_EVERY_S):
-            vm.note_settled()
-            return "stopped"
-    force_off(vm)
-    return "forced"
+    with phase(vm.emit, "shutdown") as detail:
+        if driver.state(name) == "paused":
+            driver.resume(name)
+        console = ConsoleTail(vm.paths.console_log)
+        for _ in range(0, SHUTDOWN_TIMEOUT_S, PRESS_EVERY_S):
+            driver.shut_down(name)
+            if off_within(vm, PRESS_EVERY_S, console):
+                vm.note_settled()
+                return "stopped"
+        detail.append(f"not within {SHUTDOWN_TIMEOUT_S} s: turned off")
+        force_off(vm)
+        return "forced"
+
+
+def off_within(vm: KnownVm, seconds: float, console: ConsoleTail) -> bool:
+    """Whether the guest is off within so many seconds; its console is passed on meanwhile."""
+    deadline = Deadline(seconds)
+    while not deadline.expired:
+        is_off = vm.driver().wait_until_off(vm.identity.domain_name, deadline.at_most(CONSOLE_EVERY_S).remaining())
+        for line in console.new_lines():
+            vm.emit(ConsoleLine(line))
+        if is_off:
+            return True
+    return False
 
 
 def force_off(vm: KnownVm) -> None:

@@ -52,6 +52,11 @@ class KnownVm:
         return self._paths
 
     @property
+    def emit(self) -> Emit:
+        """Takes what is to be told while something goes on."""
+        return self._emit
+
+    @property
     def boot_timeout_s(self) -> int:
         """Seconds that a boot may take under KVM, as rum.toml had it at the last start."""
         started = self.last_start()
