@@ -45,6 +45,16 @@ def leaving_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """What signals ask for within the block happens at its end; it must be short, and not be cut in two."""
+    with NotedSignals((signal.SIGINT, *LEAVING)) as noted:
+        yield
+        asked = noted.take()
+    for number in asked:
+        signal.raise_signal(number)
+
+
 class FirstInterrupt:
     """Within its block the first SIGINT sets `requested`; the second raises KeyboardInterrupt wherever it meets us."""
 
@@ -71,7 +81,7 @@ class FirstInterrupt:
 class NotedSignals:
     """Within its block these signals are noted, and make `fileno` readable for whoever polls.
 
-    With `once` the same signal a second time does what it did before the block. What was ignored stays ignored.
+    With `once`, the same signal a second time does what it did before the block. What was ignored stays ignored.
     """
 
     def __init__(self, numbers: Iterable[int], *, once: bool = False) -> None:

@@ -14,6 +14,7 @@ from rum.host.errors import HostError
 from rum.host.files import disk_errors
 from rum.host.guest.settings import mounts_of
 from rum.host.images.catalogue import needs_largest_cpu
+from rum.host.interrupts import deferred_signals
 from rum.host.paths import VmPaths
 from rum.host.store import LastStart, VmState, save_state
 from rum.host.vm import vhost_user, virtiofsd
@@ -41,7 +42,14 @@ class DomainStart:
     virtiofsd: Virtiofsd | None
 
     def run(self, state: VmState) -> None:
-        """Start the domain; where that fails, the daemons have ended and the state file is as it was."""
+        """Start the domain; where that fails, the daemons have ended and the state file is as it was.
+
+        A Ctrl+C meanwhile counts at the end: else a domain that has just been started would lose its daemons.
+        """
+        with deferred_signals():
+            self._run(state)
+
+    def _run(self, state: VmState) -> None:
         console = self.paths.console_log
         offset = console.stat().st_size if console.exists() else 0
         self.paths.console_socket.unlink(missing_ok=True)

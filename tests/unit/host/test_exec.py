@@ -21,7 +21,7 @@ from tests.unit.agent.conftest import agent_in
 from tests.unit.agent.harness import VM_ID, is_running, process_state
 from tests.unit.host.cli.test_commands import command, read_up_to, rum
 from tests.unit.host.local_guest import LocalGuest, local_guest, wait_until
-from tests.unit.host.user_terminal import user_terminal
+from tests.unit.host.user_terminal import heeding_signals, user_terminal
 
 FORWARDED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 LOOP = "while :; do sleep 0.02; done"
@@ -32,12 +32,6 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGuest]:
     """One guest for all tests that leave it as it was."""
     with local_guest(tmp_path_factory.mktemp("exec")) as guest:
         yield guest
-
-
-def heeding_signals() -> None:
-    """In the child: a test runner that was started in the background ignores some, and what it starts would, too."""
-    for number in FORWARDED:
-        signal.signal(number, signal.SIG_DFL)
 
 
 Stream = int | IO[bytes]

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from rum.host.text import ESCAPES
 from tests.unit.host.local_guest import TIMEOUT_S
 
 
@@ -51,9 +52,14 @@ class UserTerminal:
         """What the user types."""
         os.write(self.keys, keys)
 
+    @property
+    def text(self) -> bytes:
+        """What was shown, without colours and movements."""
+        return ESCAPES.sub("", self.shown.decode("latin-1")).encode("latin-1")
+
     def wait_for(self, text: bytes) -> bytes:
-        """Everything that was shown, once this is part of it."""
-        return self._read(lambda: text in self.shown, f"{text!r} to be shown")
+        """Everything that was shown, once this is part of its text."""
+        return self._read(lambda: text in self.text, f"{text!r} to be shown")
 
     def finish(self) -> int:
         """The exit status."""
@@ -87,8 +93,13 @@ class UserTerminal:
 
 
 def become_job() -> None:
-    """In the child: have the terminal for one's own, and its signals as a shell sets them for a job."""
+    """In the child: have the terminal for one's own."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    heeding_signals()
+
+
+def heeding_signals() -> None:
+    """In the child: a test runner that was started in the background ignores some, and what it starts would, too."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
