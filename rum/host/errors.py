@@ -22,15 +22,20 @@ EXIT_SIGNAL_BASE = 128
 class RumError(Exception):
     """A failure that the user is told about without a traceback.
 
-    Attributes: `hint`, what to do about it; `tail`, lines that show the cause, oldest first.
+    Attributes: `hint`, what to do about it; `tail`, lines that show the cause, oldest first; `code`, for programs: the
+    class's, or a closer one where a program can do something about it (docs/errors.md).
     """
 
     exit_code = 125
     code = "internal"
 
-    def __init__(self, message: str, *, hint: str | None = None, tail: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, tail: Sequence[str] = (), code: str | None = None
+    ) -> None:
         super().__init__(message)
         self.hint = hint
+        if code:
+            self.code = code
         self.tail = tuple(tail)
 
 

@@ -49,7 +49,7 @@ def image_info(path: Path) -> ImageInfo:
     """What the image is. Raises HostError for what qemu-img cannot open."""
     done = run_qemu_img("info", "--output=json", "-U", str(path))
     if done.returncode != 0:
-        raise HostError(f"{path} cannot be read as a disk image: {last_line(done.stderr)}")
+        raise HostError(f"{path} cannot be read as a disk image: {last_line(done.stderr)}", code="image")
     fields = json.loads(done.stdout)
     return ImageInfo(
         fields["format"], fields["virtual-size"], fields.get("backing-filename"), fields.get("cluster-size", 0)
@@ -62,12 +62,12 @@ def check_qcow2(path: Path, cluster_size: int) -> None:
     # 3: leaked clusters, which waste space and lose nothing.
     if done.returncode not in (0, 3):
         reason = last_line(done.stderr) or last_line(done.stdout)
-        raise HostError(f"{path} is damaged: {reason}", hint="get the image again")
+        raise HostError(f"{path} is damaged: {reason}", hint="get the image again", code="image")
     fields = json.loads(run_qemu_img("check", "-f", "qcow2", "-U", "--output=json", str(path)).stdout or "{}")
     end, size = fields.get("image-end-offset", 0), path.stat().st_size
     # Nothing pads the last cluster, so it may be shorter than the others.
     if size + cluster_size <= end:
-        raise HostError(f"{path} is truncated: it has {size} of {end} bytes", hint="get the image again")
+        raise HostError(f"{path} is truncated: it has {size} of {end} bytes", hint="get the image again", code="image")
 
 
 def create_qcow2(path: Path, size: int, *, backing: tuple[Path, str] | None = None) -> None:

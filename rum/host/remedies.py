@@ -254,4 +254,4 @@ def forbids(name: str) -> bool:
 
 def missing(program: str, need: str) -> HostError:
     """The error for a program that is not installed."""
-    return HostError(f"there is no {program} in PATH", hint=install(need))
+    return HostError(f"there is no {program} in PATH", hint=install(need), code="missing-program")

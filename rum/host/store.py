@@ -151,6 +151,7 @@ class VmLock:
                 raise HostError(
                     f"the rum process {found} still works on this VM after {self._timeout_s:.0f} s",
                     hint=f"look at what it does, or end it: kill {found}",
+                    code="locked",
                 )
             if found != holder:
                 holder = found

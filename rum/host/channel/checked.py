@@ -32,6 +32,8 @@ Check = Callable[[Fields, str], object]
 class BrokenProtocolError(GuestError):
     """The agent sent what the protocol does not allow: it is broken, or somebody else's."""
 
+    code = "protocol"
+
     def __init__(self, what: str) -> None:
         super().__init__(
             f"the agent broke the protocol: {what}",

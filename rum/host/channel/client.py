@@ -42,13 +42,19 @@ CALL_PATIENCE_S = 60.0
 class LostError(GuestError):
     """The connection ended before the result: never a success. What runs in the guest may go on."""
 
+    code = "agent-lost"
+
 
 class WrongKeyError(GuestError):
     """The other side closed the connection at our proof, or its own proof was wrong."""
 
+    code = "wrong-key"
+
 
 class AgentError(GuestError):
     """The agent answered with `error`. Attributes: `agent_code`, from the protocol's closed list."""
+
+    code = "agent-refused"
 
     def __init__(self, agent_code: str, message: str) -> None:
         super().__init__(f"the agent refused: {message} ({agent_code})")

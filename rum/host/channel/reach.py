@@ -46,6 +46,8 @@ SHORT_PATIENCE_S = 30.0
 class StoppedError(GuestError):
     """The VM does not run, or no longer."""
 
+    code = "not-running"
+
 
 class BootWatch:
     """What a wait does every half a second: fail if the VM is dead, pass on the console, give a sign of life."""
@@ -99,6 +101,7 @@ def panicked(guest: Guest) -> GuestError:
         f"VM {guest.name} cannot boot: {guest.diagnose_boot()}",
         hint="look at the console's end; `rum destroy` and another image, or more memory, may help",
         tail=guest.console_tail(TAIL_LINES),
+        code="boot-failed",
     )
 
 
@@ -124,6 +127,7 @@ def require_hope(guest: Guest) -> None:
             f"VM {guest.name} cannot be provisioned: {guest.diagnose_boot()}",
             hint="`rum destroy` and `rum up` create it anew",
             tail=guest.console_tail(TAIL_LINES),
+            code="boot-failed",
         )
 
 
@@ -167,7 +171,7 @@ def require_running(guest: Guest) -> None:
     """Raises GuestError where the VM does not run."""
     if not guest.is_running():
         state = "does not exist" if not guest.exists() else f"is {guest.state()}"
-        raise GuestError(f"VM {guest.name} {state}", hint="run `rum up` first")
+        raise GuestError(f"VM {guest.name} {state}", hint="run `rum up` first", code="not-running")
 
 
 def reach_agent(guest: Guest, emit: Emit) -> AgentConnection:
@@ -188,6 +192,7 @@ def wrong_key(guest: Guest, cause: WrongKeyError) -> GuestError:
     return GuestError(
         f"{cause} (VM {guest.name})",
         hint="if the VM was restored or its state directory changed: `rum destroy` and `rum up` create it anew",
+        code="wrong-key",
     )
 
 
@@ -198,4 +203,5 @@ def timed_out(guest: Guest, deadline: Deadline, seen: str) -> GuestError:
         f"{guest.diagnose_boot()}",
         hint="look at the console's end; `advanced.boot_timeout_s` in rum.toml sets how long a boot may take",
         tail=guest.console_tail(TAIL_LINES),
+        code="agent-timeout",
     )

@@ -54,12 +54,18 @@ def require_daemon(refused: str | None) -> Path:
     if found is None:
         hint = remedies.any_transport(VHOST_VSOCK_DEVICE) if refused else remedies.install_vhost_device_vsock()
         reason = f"{refused} and " if refused else ""
-        raise HostError(f"{reason}there is no {DAEMON} in PATH, so the guest cannot be reached", hint=hint)
+        raise HostError(
+            f"{reason}there is no {DAEMON} in PATH, so the guest cannot be reached", hint=hint, code="missing-program"
+        )
     version = daemon_version(found)
     if version < DAEMON_VERSION_MIN:
         needed = ".".join(map(str, DAEMON_VERSION_MIN))
         shown = ".".join(map(str, version)) or "of unknown version"
-        raise HostError(f"{found} is {shown}, rum needs {needed} or newer", hint=remedies.install_vhost_device_vsock())
+        raise HostError(
+            f"{found} is {shown}, rum needs {needed} or newer",
+            hint=remedies.install_vhost_device_vsock(),
+            code="missing-program",
+        )
     return Path(found)
 
 

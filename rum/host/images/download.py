@@ -129,6 +129,7 @@ class Transfer:
             raise HostError(
                 f"{self._url} has the {wanted.algorithm} {found}, not {wanted.digest}; the download was thrown away",
                 hint="run the command again; if it stays so, the image is not the one that was asked for",
+                code="checksum",
             )
 
     def _size(self) -> int:

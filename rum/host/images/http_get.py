@@ -33,9 +33,13 @@ AGAIN_HINT = "run the command again; it goes on from there"
 class DownloadError(HostError):
     """The server was not reached, refused, or broke off; what arrived is kept, the next attempt goes on from there."""
 
+    code = "download"
+
 
 class NotPublishedError(DownloadError):
     """The server has no such file."""
+
+    code = "not-published"
 
 
 class PassingError(DownloadError):

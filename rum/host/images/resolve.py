@@ -122,14 +122,14 @@ def checksum_beside(directory: Path, file: str, lists: Sequence[str] = CHECKSUM_
 def local_file(path: Path, wanted: Checksum | None) -> Path:
     """A file that is used where it is, verified where a checksum is known. Raises HostError."""
     if not path.is_file():
-        raise HostError(f"there is no image file {path}", hint="check image.base in rum.toml")
+        raise HostError(f"there is no image file {path}", hint="check image.base in rum.toml", code="image")
     if wanted:
         try:
             found = file_digest(path, wanted.algorithm)
         except OSError as exc:
             raise HostError(f"{path} cannot be read: {exc.strerror}") from exc
         if found != wanted.digest:
-            raise HostError(f"{path} has the {wanted.algorithm} {found}, not {wanted.digest}")
+            raise HostError(f"{path} has the {wanted.algorithm} {found}, not {wanted.digest}", code="checksum")
     return path
 
 
@@ -144,13 +144,13 @@ def inspect_image(reference: str, path: Path) -> BaseImage:
     if info.format == "qcow2":
         if info.backing_file:
             text = f"{path} is not a whole image: it stands on {info.backing_file}"
-            raise HostError(text, hint=f"flatten it: qemu-img convert -O qcow2 {path} flat.qcow2")
+            raise HostError(text, hint=f"flatten it: qemu-img convert -O qcow2 {path} flat.qcow2", code="image")
         check_qcow2(path, info.cluster_size)
     elif info.format != "raw":
         text = f"{path} is a {info.format} image, rum takes qcow2 and raw"
-        raise HostError(text, hint=f"convert it: qemu-img convert -O qcow2 {path} image.qcow2")
+        raise HostError(text, hint=f"convert it: qemu-img convert -O qcow2 {path} image.qcow2", code="image")
     elif start[510:512] != b"\x55\xaa" and start[512:520] != b"EFI PART":
-        raise HostError(f"{path} is not a disk image: it has no boot sector and no partition table")
+        raise HostError(f"{path} is not a disk image: it has no boot sector and no partition table", code="image")
     status = path.stat()
     return BaseImage(reference, str(path), info.format, status.st_size, status.st_mtime_ns, info.virtual_size)
 
@@ -166,11 +166,11 @@ def require_unchanged(base: BaseImage) -> None:
         status = os.stat(base.path)
     except OSError as exc:
         text = f"the base image {base.path}, which this VM's disk stands on, is gone: {exc.strerror}"
-        raise HostError(text, hint=again) from exc
+        raise HostError(text, hint=again, code="image") from exc
     same_time = status.st_mtime_ns == base.mtime_ns or is_verified(Path(base.path))
     if status.st_size != base.file_size or not same_time:
         text = f"the base image {base.path} has changed since this VM's disk was made on it"
-        raise HostError(text, hint=again)
+        raise HostError(text, hint=again, code="image")
 
 
 def create_overlay(base: BaseImage, overlay: Path, disk_size: int) -> None:

@@ -58,12 +58,16 @@ def explained(bind: str, port: int, error: OSError) -> HostError:
     """The sentence for a port that cannot be bound."""
     if error.errno == errno.EADDRINUSE:
         text = f"port {port} of {bind} is taken by {holder(port)}"
-        return HostError(text, hint="end it, or choose another `host` port under [[ports]] in rum.toml")
+        return HostError(
+            text, hint="end it, or choose another `host` port under [[ports]] in rum.toml", code="port-taken"
+        )
     hints = {
         errno.EACCES: "choose a port from 1024 up, or allow it: sysctl net.ipv4.ip_unprivileged_port_start",
         errno.EADDRNOTAVAIL: "`bind` under [[ports]] in rum.toml has to be an address of this host",
     }
-    return HostError(f"port {port} of {bind} cannot be bound: {error.strerror}", hint=hints.get(error.errno or 0))
+    return HostError(
+        f"port {port} of {bind} cannot be bound: {error.strerror}", hint=hints.get(error.errno or 0), code="port-taken"
+    )
 
 
 def holder(port: int) -> str:

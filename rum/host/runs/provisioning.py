@@ -136,6 +136,7 @@ class Provisioning:
             raise GuestError(
                 f"the guest was rebooted or its agent stopped{while_script(result.failed_script or view.script)}",
                 hint=f"run `{self._command}` again",
+                code="restarted",
             )
         if result.cancelled:
             return interrupted(f"the run was cancelled{while_script(result.failed_script)}", self._again())

@@ -157,6 +157,7 @@ class RunReader:
                 f"VM {self.guest.name} stopped{during}",
                 hint="run `rum up` to start it again; what is known of the run: `rum logs`",
                 tail=self.guest.console_tail(TAIL_LINES),
+                code="not-running",
             ) from cause
         self.emit(Notice(f"{cause}{during}; connecting again", warning=True))
 

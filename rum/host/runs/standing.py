@@ -76,6 +76,7 @@ def ending_of(view: RunView) -> Outcome | None:
         raise GuestError(
             f"the guest was rebooted or its agent stopped{while_script(result.failed_script or view.script)}",
             hint=f"run `{COMMAND}`",
+            code="restarted",
         )
     if result.cancelled:
         text = f"the run was cancelled{while_script(result.failed_script)}"

@@ -57,6 +57,7 @@ def require_efi(capabilities: ET.Element, architecture: Architecture) -> None:
         raise HostError(
             f'advanced.firmware is "efi", but libvirt finds no EFI firmware for {architecture.name} here',
             hint=remedies.install("efi"),
+            code="missing-program",
         )
 
 

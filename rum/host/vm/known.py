@@ -183,12 +183,12 @@ class KnownVm:
         """What is remembered of the VM. Raises HostError where it does not exist."""
         state = self.load_state()
         if state is None:
-            raise HostError(f"there is no VM {self.name} of {self._identity.path}", hint="run 'rum up'")
+            raise HostError(f"there is no VM {self.name} of {self._identity.path}", hint="run 'rum up'", code="no-vm")
         return state
 
     def require_started(self) -> LastStart:
         """How the VM was last started. Raises HostError where it never was."""
         started = self.require_state().started
         if started is None:
-            raise HostError(f"the VM {self.name} has never been started", hint="run 'rum up'")
+            raise HostError(f"the VM {self.name} has never been started", hint="run 'rum up'", code="no-vm")
         return started

@@ -296,18 +296,24 @@ class LibvirtDriver:
             return CidInUseError(f"the vsock CID is taken: {text}")
         if re.search(r"permission denied|authentication (failed|unavailable)", text, re.IGNORECASE):
             return HostError(
-                f"libvirt at {self.uri} refuses this user: {text}", hint=remedies.use_libvirt(), tail=lines
+                f"libvirt at {self.uri} refuses this user: {text}",
+                hint=remedies.use_libvirt(),
+                tail=lines,
+                code="libvirt",
             )
         if code in (libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_RPC):
             return HostError(
                 f"libvirt at {self.uri} cannot be reached: {text}",
                 hint=remedies.reach_libvirt(system=is_system(self.uri)),
+                code="libvirt",
             )
         if re.search(r"machine .* is not supported|unsupported machine", text):
             return HostError(f"QEMU has no such machine: {text}", hint=MACHINE_HINT.format(platform.machine()))
         if re.search(r"emulator|no suitable|binary|could not get preferred machine", text):
-            return HostError(f"libvirt finds no QEMU for this VM: {text}", hint=remedies.install("qemu"))
-        return HostError(f"libvirt at {self.uri}: {text}", tail=lines if len(lines) > 1 else ())
+            return HostError(
+                f"libvirt finds no QEMU for this VM: {text}", hint=remedies.install("qemu"), code="missing-program"
+            )
+        return HostError(f"libvirt at {self.uri}: {text}", tail=lines if len(lines) > 1 else (), code="libvirt")
 
 
 def is_on(disk: ET.Element, source: Path) -> bool:

@@ -69,7 +69,11 @@ def namespace(readonly: str | None) -> list[str]:
     """What makes the command behind it run in a user namespace of this user alone, who is the guest's account there."""
     unshare = shutil.which("unshare")
     if unshare is None:
-        raise HostError("there is no unshare in PATH, so virtiofsd cannot be started", hint=remedies.install("unshare"))
+        raise HostError(
+            "there is no unshare in PATH, so virtiofsd cannot be started",
+            hint=remedies.install("unshare"),
+            code="missing-program",
+        )
     alone = ["--user", f"--map-user={GUEST_ID}", f"--map-group={GUEST_ID}", "--keep-caps"]
     mount = ["--mount"] if readonly else []
     squash = [sys.executable, "-I", "-S", str(SQUASH_IDS)]
@@ -93,7 +97,11 @@ def find_virtiofsd() -> Virtiofsd:
         if place and os.access(place, os.X_OK) and Path(place).is_file():
             text = help_of(place)
             return Virtiofsd(Path(place), "--shared-dir" in text, "--translate-uid" in text, "--readonly" in text)
-    raise HostError("there is no virtiofsd on this host, which [[mounts]] need", hint=remedies.install("virtiofsd"))
+    raise HostError(
+        "there is no virtiofsd on this host, which [[mounts]] need",
+        hint=remedies.install("virtiofsd"),
+        code="missing-program",
+    )
 
 
 def help_of(program: str) -> str:
