@@ -1,0 +1,53 @@
+"""What a command loads: `rum exec` pays for nothing but the way to the agent. With a VM's real files, and no fake."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rum.host.config.identity import VmIdentity
+from rum.host.paths import VmPaths
+from rum.host.store import BaseImage, LastStart, VmState, save_state
+from tests.unit.host.local_guest import CHECKOUT, VsockProxy, local_guest
+
+HEAVY = {"libvirt", "rich", "pycdlib", "pydantic", "asyncio", "http.client", "rum.host.config.document"}
+
+
+def loaded(trace: str) -> set[str]:
+    """The modules in what `python -X importtime` prints."""
+    return {line.rsplit("|", 1)[1].strip() for line in trace.splitlines() if line.startswith("import time:")}
+
+
+def test_exec_loads_only_what_it_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STATE_HOME", "CACHE_HOME", "RUNTIME_DIR"):
+        monkeypatch.setenv(f"XDG_{name}", str(tmp_path / name[0]))
+    with local_guest(tmp_path) as guest:
+        config = guest.config.identity.path
+        paths = VmPaths.of(VmIdentity.of(config))
+        paths.make_dirs()
+        paths.key.write_text(guest.the_key.hex() + "\n")
+        image = BaseImage("debian-12", "/image", "qcow2", 1, 1, 1)
+        started = LastStart("tcg", "vhost-user", 70_000, 0)
+        uri = "test:///default"
+        state = VmState(guest.the_vm_id, "demo", paths.name[-8:], str(config), image, "hash", uri, started=started)
+        save_state(paths.state_file, state)
+        proxy = VsockProxy(paths.vsock_socket, guest.directory / "agent.sock")
+        try:
+            done = subprocess.run(
+                [sys.executable, "-X", "importtime", "-m", "rum.host", "-c", str(config), "exec", "--", "echo", "said"],
+                env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            proxy.close()
+    assert (done.returncode, done.stdout) == (0, "said\n"), done.stderr[-2000:]
+    modules = loaded(done.stderr)
+    assert "rum.host.exec" in modules
+    assert {name for name in modules if name in HEAVY or name.split(".")[0] in HEAVY} == set()
