@@ -37,8 +37,10 @@ class Ink:
 
     def whole(self, text: Text) -> str:
         """A line that stays: as long as it is, the terminal breaks it."""
+        # Its parts are clean already; what was forgotten costs the line its colours.
+        safe = text if clean(text.plain) == text.plain else inert(text.plain)
         with self._console.capture() as capture:
-            self._console.print(text, soft_wrap=True, end="")
+            self._console.print(safe, soft_wrap=True, end="")
         return capture.get()
 
     def cut(self, text: Text, columns: int) -> Drawn:

@@ -186,8 +186,8 @@ class LiveView:
     def _printed(self, activity: Activity, stream: str, lines: Sequence[str]) -> None:
         for line in lines:
             if self._all_output:
-                name = activity.key.partition(" ")[2]
-                self.say(Text.assemble((name, "dim"), output_line(self._glyphs, stream, line)[1:]))
+                name = inert(activity.key.partition(" ")[2], "dim")
+                self.say(Text.assemble(name, output_line(self._glyphs, stream, line)[1:]))
             else:
                 activity.window.append(output_line(self._glyphs, stream, line))
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from e2e.screen import Screen, without_times
 from rum.host.channel.client import open_agent
 from rum.host.deadlines import Deadline
 from tests.unit.host.local_guest import CHECKOUT, LocalGuest, local_guest, script_toml
-from tests.unit.host.show.screen import Screen, without_times
 
 PROGRAM = str(Path(__file__).parents[1] / "cli_with_agent.py")
 COLOUR = re.compile(rb"\x1b\[[0-9;]*\b(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[0-9;]*m")

@@ -23,6 +23,17 @@ ELSEWHERE = ("NO_COLOR", "COLUMNS", "LINES", "TMUX", "VTE_VERSION", "TERM_PROGRA
 """Variables of whoever runs the tests that would change what they see."""
 
 
+FAINT, BRIGHT_BLACK = 2, 90
+
+
+class Emulated(pyte.HistoryScreen):
+    """Shows what is faint, which pyte does not know (ECMA-48 SGR 2), in grey."""
+
+    def select_graphic_rendition(self, *attrs: int, **more: bool) -> None:
+        """Set colours."""
+        super().select_graphic_rendition(*(BRIGHT_BLACK if attr == FAINT else attr for attr in attrs), **more)
+
+
 class Screen:
     """A process and its terminal; `raw` is all that it has written."""
 
@@ -34,6 +45,7 @@ class Screen:
         *,
         columns: int = 80,
         rows: int = 24,
+        patience_s: float = TIMEOUT_S,
     ) -> None:
         inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
         self.child = pexpect.spawn(
@@ -42,9 +54,10 @@ class Screen:
             env={**inherited, **TERMINAL, **env},
             cwd=cwd,
             dimensions=(rows, columns),
-            timeout=TIMEOUT_S,
+            timeout=patience_s,
         )
-        self._screen = pyte.HistoryScreen(columns, rows, history=HISTORY, ratio=0.5)
+        self._patience_s = patience_s
+        self._screen = Emulated(columns, rows, history=HISTORY, ratio=0.5)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
 
@@ -71,13 +84,18 @@ class Screen:
         return [line.rstrip() for line in gone] + self.rows
 
     @property
+    def buffer(self) -> Sequence[Mapping[int, pyte.screens.Char]]:
+        """The characters of the rows with their colours."""
+        return [self._screen.buffer[number] for number in range(len(self.rows))]
+
+    @property
     def text(self) -> str:
         """The screen's rows in one text, without the times."""
         return "\n".join(without_times(self.rows))
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Read until something is to be seen; an end without it is the test's failure."""
-        end = time.monotonic() + TIMEOUT_S
+        end = time.monotonic() + self._patience_s
         while not condition():
             assert time.monotonic() < end, f"no {what} on\n{self.text}"
             assert self._read() or condition(), f"ended without {what}:\n{self.text}"
@@ -119,7 +137,7 @@ class Screen:
     def _read(self) -> bool:
         """Take what is there; False at the end."""
         try:
-            piece: bytes = self.child.read_nonblocking(65536, timeout=TIMEOUT_S)
+            piece: bytes = self.child.read_nonblocking(65536, timeout=self._patience_s)
         except pexpect.EOF:
             return False
         self.raw += piece
