@@ -121,6 +121,11 @@ class VmPaths:
         return self.state / "runs"
 
     @property
+    def last_console(self) -> Path:
+        """The end of the console's log of the VM that was destroyed last."""
+        return self.runs / "console.log"
+
+    @property
     def console_socket(self) -> Path:
         """The serial console, to read and write."""
         return self.runtime / "console.sock"

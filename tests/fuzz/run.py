@@ -13,9 +13,11 @@ from pathlib import Path
 from rum.host.channel.checked import BrokenProtocolError
 from rum.host.errors import GuestError
 from rum.host.events import Event
-from rum.host.runs.logs import FoundRun, header, in_short, replay
+from rum.host.runs.finder import FoundRun
+from rum.host.runs.logs import in_short, replay
 from rum.host.runs.records import RunCopies, read_frames
 from rum.host.runs.runview import RunView
+from rum.host.runs.verdicts import header
 from rum.host.show.render import PlainRenderer, Renderer, Verbosity
 from rum.host.show.render_json import JsonRenderer
 from rum.host.show.status_text import run_text

@@ -126,12 +126,12 @@ def nested(checks: Mapping[str, Check]) -> Check:
     return lambda fields, name: check_fields(get_object(fields, name), checks)
 
 
-def list_of(checks: Mapping[str, Check]) -> Check:
+def list_of(checks: Mapping[str, Check], required: str | None = None) -> Check:
     """The check of an array of objects with such fields."""
 
     def check(fields: Fields, name: str) -> None:
         for item in bounded_list(fields, name):
-            nested(checks)({name: item}, name)
+            check_fields(get_object({name: item}, name), checks, required)
 
     return check
 
@@ -199,6 +199,21 @@ SCRIPT: dict[str, Check] = {
     "last": nullable(nested(LAST)),
 }
 
+SUMMARY: dict[str, Check] = {
+    "run_id": run_id,
+    "boot_id": nullable(word),
+    "trigger": nullable(word),
+    "first_boot": boolean,
+    "started_us": nullable(count),
+    "duration_ms": count,
+    "running": boolean,
+    "success": nullable(boolean),
+    "failed_script": nullable(name_),
+    **ENDING,
+    "cancelled": boolean,
+    "interrupted": boolean,
+}
+
 FIELDS: dict[str, dict[str, Check]] = {
     **RUN_EVENTS,
     "welcome": {"agent_version": word, "boot_id": word, "vm_id": word, "build": nullable(word)},
@@ -216,7 +231,8 @@ FIELDS: dict[str, dict[str, Check]] = {
     "exec": ENDING,
     "forward": {"reset": boolean, "received": count, "sent": count},
     "ports": {"tcp": ports},
+    "runs": {"runs": list_of(SUMMARY, "run_id")},
 }
 
-REQUIRED = {"run_started": "run_id", "script_started": "name", "result": "success", "ports": "tcp"}
+REQUIRED = {"run_started": "run_id", "script_started": "name", "result": "success", "ports": "tcp", "runs": "runs"}
 """Fields without which a message says nothing."""

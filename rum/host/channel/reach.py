@@ -170,8 +170,12 @@ def wait_for_agent(
 def require_running(guest: Guest) -> None:
     """Raises GuestError where the VM does not run."""
     if not guest.is_running():
-        state = "does not exist" if not guest.exists() else f"is {guest.state()}"
-        raise GuestError(f"VM {guest.name} {state}", hint="run `rum up` first", code="not-running")
+        raise GuestError(how_it_is(guest), hint="run `rum up` first", code="not-running")
+
+
+def how_it_is(guest: Guest) -> str:
+    """A sentence on a VM that does not run."""
+    return f"VM {guest.name} {f'is {guest.state()}' if guest.exists() else 'does not exist'}"
 
 
 def reach_agent(guest: Guest, emit: Emit) -> AgentConnection:

@@ -87,6 +87,31 @@ class LastRun(TypedDict):
     system_provisioned: NotRequired[bool]
 
 
+class Run(Ending):
+    """`rum logs --list`: a line for each run, the latest last, then `done`."""
+
+    type: Literal["run"]
+    run_id: str
+    trigger: str | None
+    """`host`, or `boot` for a run that the agent has begun by itself."""
+    boot_id: str | None
+    first_boot: bool
+    started_us: int | None
+    """When its first script was started, in microseconds since the epoch; null before that."""
+    duration_ms: int
+    """What its scripts have taken, waits left out."""
+    running: bool
+    success: bool | None
+    """Null while it is running."""
+    failed_script: str | None
+    cancelled: bool
+    interrupted: bool
+    in_guest: bool
+    """Whether the guest has its record."""
+    on_host: bool
+    """Whether this host has its whole record, so that it can be shown without the guest."""
+
+
 class Status(TypedDict):
     """`rum status`: the only line."""
 
@@ -222,5 +247,5 @@ class Completion(TypedDict):
     script: str
 
 
-Answer = Status | Version | Images | CheckedConfig | SshConfig | Check | Completion
+Answer = Status | Run | Version | Images | CheckedConfig | SshConfig | Check | Completion
 """Any of them; `type` says which. `rum config schema` prints something else: the JSON Schema of rum.toml."""

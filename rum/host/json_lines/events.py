@@ -42,7 +42,7 @@ class Progress(TypedDict):
 
 
 class Console(TypedDict):
-    """A line of the guest's serial console; only with `-v`."""
+    """A line of the guest's serial console: with `-v`, and of `rum logs --console`."""
 
     type: Literal["console"]
     text: str

@@ -2,111 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from rum.host.channel.client import AgentError
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import short_deadline
-from rum.host.channel.wire import result_from_json
 from rum.host.errors import ConfigError, GuestError
 from rum.host.events import Emit, Event, Notice, RunEvent
 from rum.host.interrupts import FirstInterrupt
-from rum.host.outcome import Outcome, how_it_ended
+from rum.host.outcome import Outcome
+from rum.host.runs.finder import FoundRun, ListedRun, RunFinder, find_anywhere
 from rum.host.runs.records import message_of
 from rum.host.runs.runreader import RunReader
-from rum.host.runs.runview import RunView
 from rum.host.runs.spool import Spool
-from rum.protocol import OUTPUT_KINDS, ErrorCode, Frame, LogEvent, Message, split_output
+from rum.host.runs.verdicts import header
+from rum.protocol import OUTPUT_KINDS, Frame, LogEvent, Message, split_output
 
 
 @dataclass(frozen=True)
-class FoundRun:
-    """A run to show: its frames so far, and the view that reads on where it goes on in the guest."""
+class Wanted:
+    """What to show: a run, the latest by default, or with `failed` the latest that did not pass; of it one script."""
 
-    frames: Callable[[], Iterator[Frame]]
-    view: RunView | None = None
+    run_id: str | None = None
+    script: str | None = None
+    failed: bool = False
 
-    def ends(self) -> tuple[Message, Message | None]:
-        """The `run_started` and the result, None where there is none yet."""
-        started: Message = {}
-        last: Message = {}
-        for message in filter(None, map(message_of, self.frames())):
-            started, last = started or message, message
-        return started, last if last.get("type") == "result" else None
-
-
-class RunFinder:
-    """Finds runs in the guest and among the host's copies; what the guest has is fetched into the spool."""
-
-    def __init__(self, reader: RunReader, spool: Spool) -> None:
-        self._reader = reader
-        self._copies = reader.copies
-        self._spool = spool
-
-    def find(self, run_id: str | None, *, ask_agent: bool) -> FoundRun | None:
-        """The run, the latest one where no id is given; None where there is none. Raises GuestError."""
-        if run_id and self._copies.has(run_id):
-            return self._stored(run_id)
-        if ask_agent:
-            return self._in_guest(run_id)
-        newest = self._copies.ids()[-1:] if run_id is None else []
-        return self._stored(newest[0]) if newest else None
-
-    def _stored(self, run_id: str) -> FoundRun:
-        return FoundRun(lambda: self._copies.frames(run_id))
-
-    def _in_guest(self, run_id: str | None) -> FoundRun | None:
-        try:
-            wanted = run_id or self._reader.latest().run_id
-            return self._stored(wanted) if self._copies.has(wanted) else self._fetched(wanted)
-        except AgentError as exc:
-            if exc.agent_code != ErrorCode.NOT_FOUND.value:
-                raise
-            return None
-
-    def _fetched(self, run_id: str) -> FoundRun:
-        view = RunView(self._reader.emit, self._spool, quiet=True, run_id=run_id)
-        self._reader.attach(view, follow=False)
-        return FoundRun(self._spool.frames, view)
+    def find(self, finder: RunFinder) -> FoundRun | None:
+        """The run. Raises GuestError, ConfigError for an ambiguous id."""
+        if self.run_id is not None:
+            return finder.named(self.run_id)
+        return finder.failed() if self.failed else finder.latest()
 
 
-def logs(guest: Guest, emit: Emit, *, run_id: str | None, script: str | None, follow: bool) -> Outcome:
-    """Show a run, the latest by default. Raises ConfigError for an unknown run or script, GuestError."""
+def logs(guest: Guest, emit: Emit, wanted: Wanted, *, follow: bool = False) -> Outcome:
+    """Show a run, with `follow` to its end. Raises ConfigError for an unknown run or script, GuestError, HostError."""
     reader = RunReader(guest, emit, FirstInterrupt(), short_deadline)
     with closing(reader), Spool(reader.copies) as spool:
-        found = find_anywhere(reader, spool, run_id)
-        if found is None and run_id:
-            raise ConfigError(f"there is no run {run_id}", hint="leave --run out for the latest run")
+        found = find_anywhere(reader, spool, wanted.find)
         if found is None:
-            return Outcome(f"VM {guest.name} has no run yet")
-        show(reader, found, only_script(emit, script), script, follow=follow)
+            return nothing_found(guest, wanted)
+        started, result = found.ends()
+        script = wanted.script
+        if wanted.failed and result:
+            if result.get("success"):
+                return Outcome(f"run {started.get('run_id')} has passed")
+            script = result.get("failed_script")
+        check_script(started, script)
+        emit(Notice(header(started, result)))
+        shown = only_script(emit, script)
+        replay(found.frames(), shown)
+        if found.view is None or result is not None:
+            return Outcome("")
+        if not follow:
+            return Outcome(f"run {started.get('run_id')} goes on; `rum logs --follow` shows what is to come")
+        found.view.show_to(shown)
+        reader.attach(found.view)
     return Outcome("")
 
 
-def show(reader: RunReader, found: FoundRun, emit: Emit, script: str | None, *, follow: bool) -> None:
-    """Emit a header, the frames that are here, and what follows if that is wanted and the run goes on."""
-    started, result = found.ends()
-    check_script(started, script)
-    emit(Notice(header(started, result)))
-    replay(found.frames(), emit)
-    if follow and result is None and found.view is not None:
-        found.view.show_to(emit)
-        reader.attach(found.view)
+def nothing_found(guest: Guest, wanted: Wanted) -> Outcome:
+    """What is said where there is no such run. Raises ConfigError where one was named."""
+    if wanted.run_id is not None:
+        raise ConfigError(f"there is no run {wanted.run_id}", hint="`rum logs --list` shows which there are")
+    return Outcome(f"no run of VM {guest.name} has failed" if wanted.failed else f"VM {guest.name} has no run yet")
 
 
-def find_anywhere(reader: RunReader, spool: Spool, run_id: str | None) -> FoundRun | None:
-    """The run from wherever it can be had; a guest that does not answer is no reason to hide the host's copies."""
-    finder = RunFinder(reader, spool)
-    try:
-        return finder.find(run_id, ask_agent=reader.guest.is_running())
-    except GuestError as exc:
-        stored = finder.find(run_id, ask_agent=False)
-        if stored is None:
-            raise
-        reader.emit(Notice(f"{exc}; this is the host's latest copy", warning=True))
-        return stored
+def list_runs(guest: Guest, emit: Emit) -> list[ListedRun]:
+    """Every run of the guest and of the host's copies, the latest last. Raises GuestError, HostError."""
+    reader = RunReader(guest, emit, FirstInterrupt(), short_deadline)
+    with closing(reader), Spool() as spool:
+        return find_anywhere(reader, spool, RunFinder.listed)
 
 
 def last_run(guest: Guest, *, ask_agent: bool) -> Message | None:
@@ -114,7 +80,7 @@ def last_run(guest: Guest, *, ask_agent: bool) -> Message | None:
     reader = RunReader(guest, ignore, FirstInterrupt(), short_deadline)
     with closing(reader), Spool() as spool:
         try:
-            found = RunFinder(reader, spool).find(None, ask_agent=ask_agent)
+            found = RunFinder(reader, spool, ask_agent=ask_agent).latest()
         except GuestError:
             return None
         return in_short(*found.ends()) if found else None
@@ -169,21 +135,3 @@ def check_script(started: Message, script: str | None) -> None:
             f"run {started.get('run_id')} has no script '{script}'",
             hint=f"it has: {', '.join(names) or 'none'}",
         )
-
-
-def header(started: Message, result: Message | None) -> str:
-    """The line above a run's output."""
-    names = ", ".join(str(name) for name in started.get("scripts") or [])
-    first = ", first boot" if started.get("first_boot") else ""
-    about = f"trigger {started.get('trigger')}, boot {str(started.get('boot_id'))[:8]}{first}"
-    return f"run {started.get('run_id')} ({about}): {names or 'no scripts'}: {verdict(result)}"
-
-
-def verdict(message: Message | None) -> str:
-    """A result in a few words."""
-    if message is None:
-        return "going on"
-    result = result_from_json(message)
-    if result.interrupted or result.cancelled:
-        return "interrupted" if result.interrupted else "cancelled"
-    return "passed" if result.success else f"'{result.failed_script}' {how_it_ended(result)}"

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from rum.host.channel.checked import RUN_ID
+from rum.host.channel.checked import RUN_ID, BrokenProtocolError, check_message
 from rum.host.files import make_private_dir, sync_dir
 from rum.protocol import Frame, FrameDecoder, Kind, Message, RemoteProtocolError, parse_message
+from rum.protocol.frames import HEADER, check_header
 from rum.protocol.limits import RECORD_MAX, RECORDS_KEPT
+from rum.protocol.summary import RunSummary
 
 COPY_MAX = 2 * RECORD_MAX
 """An honest record has its cap and the kept tails; a guest must not be able to fill the host's disk."""
@@ -51,6 +53,28 @@ class RunCopies:
     def frames(self, run_id: str) -> Iterator[Frame]:
         """The frames of a copy; a damaged end is left out. Raises OSError."""
         return read_frames(self.path(run_id))
+
+    def summaries(self) -> list[RunSummary]:
+        """Every run that is here, in the order in which they began; one that is damaged has no result."""
+        return [self.summary(run_id) for run_id in sorted(self.ids(), key=self._begun_us)]
+
+    def summary(self, run_id: str) -> RunSummary:
+        """A copy in short."""
+        summary = RunSummary(run_id)
+        for message in read_messages(self.path(run_id)):
+            summary.take(message)
+        return summary
+
+    def newest(self) -> str | None:
+        """The run that began last of those that are here."""
+        return max(self.ids(), key=self._begun_us, default=None)
+
+    def _begun_us(self, run_id: str) -> int:
+        """When the run began, in microseconds since the epoch: never after it was copied, whatever the guest says."""
+        path = self.path(run_id)
+        copied_us = path.stat().st_mtime_ns // 1000 if path.exists() else 0
+        stamps = (message.get("timestamp_us") for message in read_messages(path))
+        return min(copied_us, next((stamp for stamp in stamps if type(stamp) is int), copied_us))
 
     def open_copy(self, run_id: str) -> RunCopy:
         """A new copy, from the record's start. Raises OSError, BlockingIOError where another rum is writing it."""
@@ -129,6 +153,19 @@ def decode_frames(file: IO[bytes]) -> Iterator[Frame]:
             yield from decoder.frames()
         except RemoteProtocolError:
             return
+
+
+def read_messages(path: Path) -> Iterator[Message]:
+    """The messages of a copy, its output stepped over, up to the first frame that is damaged or makes no sense."""
+    with contextlib.suppress(OSError, RemoteProtocolError, BrokenProtocolError), path.open("rb") as file:
+        while len(header := file.read(HEADER.size)) == HEADER.size:
+            length, number = HEADER.unpack(header)
+            if check_header(length, number) is not Kind.MESSAGE:
+                file.seek(length, os.SEEK_CUR)
+                continue
+            message = parse_message(file.read(length))
+            check_message(message["type"], message)
+            yield message
 
 
 def message_of(frame: Frame) -> Message | None:

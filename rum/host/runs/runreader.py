@@ -66,6 +66,10 @@ class RunReader:
         self.close()
         return connection
 
+    def keep_lost(self, connection: AgentConnection) -> None:
+        """Leave a connection that was lost open until the next one stands."""
+        self._lost.append(connection)
+
     def close(self) -> None:
         """Close the connections that were lost; the reader can still be used."""
         while self._lost:
@@ -125,7 +129,7 @@ class RunReader:
             connection.send_request(method, params)
             self._take_all(view, connection, deadline)
         except LostError as exc:
-            self._lost.append(connection)
+            self.keep_lost(connection)
             if view.run_id is None or (deadline is not None and deadline.expired):
                 raise
             self._on_loss(view, exc)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rum.host.outcome import seconds
 from rum.host.ports.host_ports import spelled
-from rum.host.runs.logs import verdict
+from rum.host.runs.verdicts import verdict
 
 
 def status_lines(status: Mapping[str, object]) -> list[str]:

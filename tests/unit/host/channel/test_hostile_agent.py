@@ -18,6 +18,7 @@ import pytest
 
 import rum.host.vm.known
 import rum.host.vm.machine
+from e2e.json_lines import checked
 from rum.host import console
 from rum.host.__main__ import main
 from rum.host.channel import client
@@ -26,12 +27,16 @@ from rum.host.channel.checked import (
     REQUIRED,
     RUN_EVENTS,
     SENTENCE_MAX,
+    SUMMARY,
     BrokenProtocolError,
     check_message,
     tcp_ports,
 )
-from rum.host.runs import provisioning, runreader, runview
-from rum.protocol import Kind, Message, encode_frame, encode_message
+from rum.host.runs import guest_runs, provisioning, runreader, runview
+from rum.host.runs.finder import ListedRun
+from rum.host.runs.guest_runs import summaries_of
+from rum.host.runs.run_list import run_fields, run_table
+from rum.protocol import Frame, Kind, Message, Received, encode_frame, encode_message
 from rum.protocol.limits import CHUNK_MAX, MESSAGE_MAX, SCRIPTS_MAX, STRUCTURE_MAX
 from tests.unit.host.channel.hostile_agent import (
     EXITED,
@@ -129,6 +134,8 @@ def in_a_run(kind: str, message: Message) -> Play:
     return saying(*(message if key == kind else event for key, event in events.items()))
 
 
+LISTED: Message = {"run_id": RUN, "running": False, "success": True, "started_us": 1, "trigger": "host"}
+
 BASES: dict[str, Message] = {
     "run_started": STARTED,
     "script_started": SCRIPT_STARTED,
@@ -142,6 +149,7 @@ BASES: dict[str, Message] = {
     "exec": {"type": "result", "exit_code": 0, "signal": None, "timed_out": False},
     "forward": {"type": "result", "reset": False, "received": 0, "sent": 0},
     "ports": {"type": "ports", "tcp": [22]},
+    "runs": {"type": "runs", "runs": [LISTED]},
     "welcome": {},
 }
 
@@ -179,7 +187,7 @@ def commands_for(kind: str) -> list[list[str]]:
 CELLS = [(kind, field) for kind, checks in FIELDS.items() for field in checks]
 
 
-@pytest.mark.parametrize(("kind", "field"), [cell for cell in CELLS if cell[0] != "ports"])
+@pytest.mark.parametrize(("kind", "field"), [cell for cell in CELLS if cell[0] not in ("ports", "runs")])
 def test_every_field_of_every_message_of_every_wrong_kind(tmp_path: Path, rum_cli: Cli, kind: str, field: str) -> None:
     for about, value in NASTY.items():
         plays, greeting = plays_for(kind, {**BASES[kind], field: value})
@@ -205,6 +213,39 @@ MAY_END_WITH = {
 def hash_of(text: str) -> int:
     """Spreads the cases over the commands, the same way every time."""
     return sum(text.encode())
+
+
+@pytest.mark.parametrize("field", SUMMARY)
+def test_every_field_of_a_listed_run_of_every_wrong_kind(field: str) -> None:
+    for value in NASTY.values():
+        message: Message = {"type": "runs", "runs": [{**LISTED, field: value}]}
+        try:
+            [run] = summaries_of(Received(Frame(Kind.MESSAGE, b""), message))
+        except BrokenProtocolError:
+            continue
+        [_, line] = run_table([ListedRun(run, True, False)])
+        assert UNSAFE.search(line) is None
+        checked(json.dumps(run_fields(ListedRun(run, True, False))))
+
+
+@pytest.mark.parametrize("value", [*NASTY.values(), [LISTED, {}], [{"run_id": "../x"}]])
+def test_a_list_of_runs_that_is_none(tmp_path: Path, rum_cli: Cli, value: object) -> None:
+    with hostile_guest(tmp_path, {"runs": saying({"type": "runs", "runs": value}, {"type": "result"})}) as (guest, _):
+        ended = rum_cli(guest, "logs", "--list")
+    ended.require_clean()
+    assert ended.status == (0 if value == [] else 4)
+
+
+def test_a_list_of_runs_that_never_ends(tmp_path: Path, rum_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_runs, "CALL_PATIENCE_S", 0.2)
+
+    def never(talk: Talk) -> None:
+        talk.go_on(BASES["runs"], pause_s=0.01)
+
+    with hostile_guest(tmp_path, {"runs": never}) as (guest, _):
+        ended = rum_cli(guest, "logs", "--list")
+    ended.require_clean()
+    assert (ended.status, "has not answered within" in ended.err) == (4, True)
 
 
 @pytest.mark.parametrize("value", NASTY.values(), ids=NASTY)

@@ -212,45 +212,6 @@ def test_exec_with_a_terminal_has_one(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (0, b"24 80\r\n")
 
 
-def test_logs_show_the_latest_run_under_a_header(tmp_path: Path) -> None:
-    toml = script_toml("one", "echo first") + script_toml("two", "echo second; exit 4", order=60)
-    with local_guest(tmp_path, toml) as guest:
-        rum(guest, "up")
-        lines = without_times(rum(guest, "logs").stdout).splitlines()
-        assert re.fullmatch(
-            r"run \S+ \(trigger host, boot \w{8}, first boot\): one, two: 'two' failed with exit code 4", lines[0]
-        )
-        assert {"one | first", "two | second"} <= set(lines)
-        only = rum(guest, "logs", "--script", "two").stdout
-        assert b"second" in only
-        assert b"first\n" not in only
-        run_id = lines[0].split()[1]
-        guest.running = False
-        assert without_times(rum(guest, "logs", "--run", run_id).stdout).splitlines() == lines
-        assert without_times(rum(guest, "logs").stdout).splitlines() == lines
-        assert rum(guest, "logs", "--run", "nosuch").returncode == 2
-        assert rum(guest, "logs", "--script", "nosuch").returncode == 2
-
-
-def test_logs_follow_a_run_to_its_end(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    with local_guest(
-        tmp_path, script_toml("one", f"echo a; while ! [ -e {gate} ]; do sleep 0.05; done; echo b")
-    ) as guest:
-        with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE) as up:
-            assert up.stdout
-            read_up_to(up.stdout, b"one | a\n")
-            assert b"one | a\n" in rum(guest, "logs").stdout
-            with subprocess.Popen(**command(guest, "logs", "--follow"), stdout=subprocess.PIPE) as logs:
-                assert logs.stdout
-                assert b": one: going on\n" in logs.stdout.readline()
-                read_up_to(logs.stdout, b"one | a\n")
-                gate.touch()
-                assert b"one | b\n" in logs.stdout.read()
-            up.communicate()
-        assert (logs.returncode, up.returncode) == (0, 0)
-
-
 def test_status_tells_state_agent_and_last_run(tmp_path: Path) -> None:
     with local_guest(tmp_path, script_toml("one", "exit 9")) as guest:
         before = checked(rum(guest, "status", "-o", "json").stdout)
