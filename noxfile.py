@@ -79,7 +79,7 @@ def e2e(session: nox.Session) -> None:
 @nox.session
 def e2e_nightly(session: nox.Session) -> None:
     """What takes an hour: ten power losses, 1 GB through exec and ports, the transport with every guest kernel."""
-    modules = [f"e2e/test_{name}.py" for name in ("power_loss", "service", "ports")]
+    modules = [f"e2e/test_{name}.py" for name in ("power_loss", "service", "ports", "cp")]
     run_e2e(session, *modules, "--rounds", "10", "--stream-mb", "1000", "--forward-mb", "1000")
     for image in ("debian-12", "debian-13", "debian-sid"):
         run_e2e(session, "e2e/test_transport.py", "--image", image, "--stream-mb", "256")

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 
-from rum.transfer.new_file import NewFile, remove_stale, replace_by_link
+from rum.transfer.new_file import NewFile, remove_stale, replace_by_link, set_mode
 from rum.transfer.records import PERMISSIONS, TransferError, failed, shown
 
 NEW_FILE_MODE = 0o644
@@ -37,7 +37,7 @@ class Directory:
         """Give it its mode, now that what is in it has come. Raises OSError."""
         if self._mode is not None:
             inherited = stat.S_IMODE(os.fstat(self.fd).st_mode) & ~PERMISSIONS
-            os.fchmod(self.fd, self._mode | inherited)
+            set_mode(self.fd, self._mode | inherited)
 
     def discard(self) -> None:
         """Close it; may be called again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -16,10 +17,20 @@ def sync(fds: Sequence[int]) -> None:
     """
     if len(fds) < 2:
         for fd in fds:
-            os.fsync(fd)
+            sync_one(fd)
         return
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for _ in pool.map(os.fsync, fds):
+        for _ in pool.map(sync_one, fds):
             pass
+
+
+def sync_one(fd: int) -> None:
+    """Raises OSError."""
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        # fsync(2): not something that can be stored, as directories are to some network file systems.
+        if exc.errno != errno.EINVAL:
+            raise

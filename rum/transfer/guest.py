@@ -55,8 +55,8 @@ def frames_of(stream: BinaryIO) -> Iterator[Frame]:
 
 
 def at_home(path: bytes) -> bytes:
-    """As scp(1): what is not absolute begins at the user's home."""
-    return os.path.join(os.environb.get(b"HOME", b"/"), path)
+    """As scp(1): what is not absolute begins at the user's home, and ~ is that, too."""
+    return os.path.join(os.environb.get(b"HOME", b"/"), os.path.expanduser(path))
 
 
 def send(asked: Fields, _frames: Iterator[Frame], outgoing: BinaryIO) -> int:

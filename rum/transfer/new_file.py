@@ -27,11 +27,12 @@ class NewFile:
         self._temporary: bytes | None = None
         try:
             self.fd = self._open()
-            # Who finds a temporary name that nobody has locked may remove it.
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._dir_fd)
             raise
+        # Who finds a temporary name that nobody has locked may remove it; without locks nobody finds out.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _open(self) -> int:
         if os.path.isdir("/proc/self/fd"):
@@ -55,11 +56,11 @@ class NewFile:
         os.lseek(self.fd, 0, os.SEEK_SET)
 
     def finish(self, mode: int, owner: tuple[int, int] | None) -> None:
-        """Give it its mode and, as far as this user may, its user and group."""
+        """Give it its mode, where the file system has such, and its user and group, as far as this user may."""
         if owner is not None:
             with contextlib.suppress(PermissionError):
                 os.fchown(self.fd, *owner)
-        os.fchmod(self.fd, mode)
+        set_mode(self.fd, mode)
 
     def publish(self, name: bytes) -> None:
         """Take the name, and the place of what has it."""
@@ -85,6 +86,13 @@ class NewFile:
             with contextlib.suppress(OSError):
                 os.close(fd)
         self.fd = self._dir_fd = -1
+
+
+def set_mode(fd: int, mode: int) -> None:
+    """Give what this user has made its mode. Raises OSError."""
+    # It is ours: what does not let us has modes of its own for everything, as FAT does.
+    with contextlib.suppress(PermissionError):
+        os.fchmod(fd, mode)
 
 
 def replace_by_link(dir_fd: int, name: bytes, target: bytes) -> None:

@@ -201,9 +201,11 @@ def kind_of(mode: int) -> str:
 
 def tree_sizes(path: bytes) -> Iterator[int]:
     """The sizes of the regular files below a directory, as far as it can be read."""
-    for _root, _dirs, names, fd in os.fwalk(path):
-        for name in names:
-            with contextlib.suppress(OSError):
-                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode):
-                    yield found.st_size
+    pending = [path]
+    while pending:
+        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield entry.stat(follow_symlinks=False).st_size

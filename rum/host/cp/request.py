@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rum.host.errors import ConfigError
 from rum.transfer.destination import copy_name
+from rum.transfer.records import shown
 
 GUEST_MARK = b":"
 STREAM = b"-"
@@ -69,3 +70,6 @@ def check(request: CopyRequest) -> None:
         raise ConfigError("standard input can only be copied alone", hint="give one source, -, and the file's name")
     if request.to_stdout and len(request.sources) > 1:
         raise ConfigError("only one file can go to standard output", hint="copy one after the other")
+    names = [name for name in request.names() if name]
+    if twice := sorted({shown(name) for name in names if names.count(name) > 1}):
+        raise ConfigError(f"cp got two sources named {twice[0]}, which have one place", hint="copy one after the other")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
 import tempfile
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rum.transfer.descriptors import allow_many
 from rum.transfer.records import CHUNK
 from rum.transfer.sink import BATCH_MAX
-from tests.unit.transfer.ends import File, Folder, Link, copy, make_tree, read_tree, remove_tree
+from rum.transfer.source import Source
+from tests.unit.transfer.ends import File, Folder, Link, copy, make_tree, no_warning, read_tree, remove_tree
 
 NAMES = (
     st.binary(min_size=1, max_size=12)
@@ -70,12 +74,21 @@ def test_the_largest_and_the_most(tmp_path: Path) -> None:
 
 
 def test_a_tree_that_is_deeper_than_a_path_may_be_long(tmp_path: Path) -> None:
-    depth = 500
+    """And deeper than Python's stack; each level takes a descriptor at each end."""
+    depth = 1100
     name = "x" * 20
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     (tmp_path / "source").mkdir()
-    descend(tmp_path / "source", name, depth, make=True)
-    copy([tmp_path / "source"], tmp_path / "target")
-    descend(tmp_path / "target", name, depth, make=False)
+    try:
+        descend(tmp_path / "source", name, depth, make=True)
+        allow_many()
+        assert Source([os.fsencode(tmp_path / "source")], no_warning).total().files <= 1
+        copy([tmp_path / "source"], tmp_path / "target")
+        descend(tmp_path / "target", name, depth, make=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        # Python's own would run out of stack.
+        subprocess.run(["rm", "-rf", tmp_path / "source", tmp_path / "target"], check=True)
 
 
 def descend(path: Path, name: str, depth: int, *, make: bool) -> None:

@@ -104,11 +104,12 @@ def test_quiet_says_the_outcome_only_and_copies(cp: Cp, tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_text() == "x"
 
 
-def test_a_path_without_a_slash_begins_at_home(cp: Cp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_without_a_slash_begins_at_home(cp: Cp, tmp_path: Path) -> None:
     """The agent gives what it starts the home of root."""
-    ended = cp(":surely/not/there", "x")
-    assert ended.status == 2
-    assert ended.err == "rum: in the guest: /root/surely/not/there: No such file or directory\n"
+    for path in ("surely/not/there", "~/surely/not/there"):
+        ended = cp(f":{path}", "x")
+        assert ended.status == 2
+        assert ended.err == "rum: in the guest: /root/surely/not/there: No such file or directory\n"
 
 
 def test_standard_input_becomes_a_file(guest: LocalGuest, tmp_path: Path) -> None:
@@ -154,7 +155,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "nothing": (["", ":a"], "cp got an empty path"),
     "one": (["file"], "cp takes a source and a destination"),
     "stdin and more": (["-", "file", ":{}/dir"], "standard input can only be copied alone"),
-    "two to stdout": ([":{}/file", ":{}/file", "-"], "only one file can go to standard output"),
+    "one name twice": (["file", "dir/../file", ":{}/dir"], "cp got two sources named file, which have one place"),
+    "two to stdout": ([":{}/file", ":{}/other", "-"], "only one file can go to standard output"),
     "a tree to stdout": ([":{}/dir", "-"], "a directory cannot go to standard output, only a file can"),
     "missing here": (["missing", ":{}/x"], "missing: No such file or directory"),
     "missing there": ([":{}/missing", "x"], "in the guest: {}/missing: No such file or directory"),
