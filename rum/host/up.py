@@ -22,10 +22,11 @@ from rum.host.outcome import Outcome, counted, seconds
 from rum.host.ports.forwards import forwarded
 from rum.host.ports.host_ports import spelled
 from rum.host.progress import phase
-from rum.host.runs.provisioning import Provisioning
+from rum.host.runs.provisioning import DRIVES, Provisioning
 from rum.host.runs.runreader import RunReader
+from rum.host.runs.selection import require_script
 from rum.host.vm.machine import Machine
-from rum.protocol import Mode
+from rum.protocol import Mode, in_order
 
 PORTS_SHOWN = 3
 
@@ -58,9 +59,14 @@ def up(machine: Machine, emit: Emit) -> Outcome:
     return provisioned_and_released(machine, emit, "rum up", begun)
 
 
-def provision(machine: Machine, emit: Emit, mode: Mode) -> Outcome:
-    """Provision a VM that runs. Raises RumError."""
+def provision(machine: Machine, emit: Emit, mode: Mode, start: str | None = None) -> Outcome:
+    """Provision a VM that runs; with `start` run the scripts from that one on, again. Raises RumError."""
     begun = time.monotonic()
+    asked = [f"--{mode.value}"] if mode is not Mode.AUTO else []
+    if start is not None:
+        asked += ["--from", start]
+        require_script(start, [script.name for script in in_order(machine.config.scripts)] + [DRIVES])
+        mode = Mode.ALL if mode is Mode.AUTO else mode
     require_running(machine)
     with phase(emit, "agent"):
         with wait_for_agent(machine, boot_deadline(machine), emit, "waiting for the agent") as connection:
@@ -68,8 +74,8 @@ def provision(machine: Machine, emit: Emit, mode: Mode) -> Outcome:
         upgrade_if_outdated(machine, welcome, emit)
     if mode is Mode.AUTO:
         return provisioned_and_released(machine, emit, "rum provision", begun)
-    command = f"rum provision --{mode.value}"
-    return provisioned(machine, emit, command, lambda provisioning: provisioning.selected(mode), begun)
+    command = " ".join(["rum provision", *asked])
+    return provisioned(machine, emit, command, lambda provisioning: provisioning.selected(mode, start), begun)
 
 
 def provisioned_and_released(machine: Machine, emit: Emit, command: str, begun: float) -> Outcome:

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from rum.host.cli.complete import SCRIPTS
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 from rum.host.outcome import interrupted
@@ -22,17 +23,25 @@ def up(options: Options) -> int:
     return options.end(story.up(options.machine(), options.renderer.emit))
 
 
-@command(examples=["rum provision           # what has to run", "rum provision --system  # the system scripts again"])
+@command(
+    examples=[
+        "rum provision                 # what has to run",
+        "rum provision --system        # the system scripts again",
+        "rum provision --from migrate  # migrate and what comes after it, again",
+    ]
+)
 @global_options
 @click.option("--system", "mode", flag_value=Mode.SYSTEM.value, help="Run the system scripts again.")
 @click.option("--boot", "mode", flag_value=Mode.BOOT.value, help="Run the boot scripts again.")
 @click.option("--all", "mode", flag_value=Mode.ALL.value, help="Run all scripts again.")
+@click.option("--from", "start", metavar="NAME", shell_complete=SCRIPTS, help="Run this script and those after it.")
 @click.pass_obj
-def provision(options: Options, mode: str | None) -> int:
+def provision(options: Options, mode: str | None, start: str | None) -> int:
     """Run the scripts that have to run."""
     from rum.host import up as story
 
-    return options.end(story.provision(options.machine(), options.renderer.emit, Mode(mode or Mode.AUTO.value)))
+    wanted = Mode(mode or Mode.AUTO.value)
+    return options.end(story.provision(options.machine(), options.renderer.emit, wanted, start))
 
 
 @command(examples=["rum down"])

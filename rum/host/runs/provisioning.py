@@ -10,8 +10,10 @@ from rum.host.errors import GuestError
 from rum.host.events import Notice
 from rum.host.guest.drives import drives_script
 from rum.host.outcome import Outcome, counted, interrupted, not_recorded, script_failed, while_script
+from rum.host.runs.guest_runs import runs_in_guest
 from rum.host.runs.runreader import RunReader
 from rum.host.runs.runview import RunView
+from rum.host.runs.selection import beginning_with, require_passed
 from rum.protocol import ErrorCode, Message, Mode, ProvisionResult, ProvisionScript, RunOn
 
 DRIVES = "drives"
@@ -53,10 +55,19 @@ class Provisioning:
                 return self._outcome(view)
         return self._outcome(self._run(self._scripts, Mode.AUTO))
 
-    def selected(self, mode: Mode) -> Outcome:
-        """What `provision --system`, `--boot` and `--all` do."""
+    def selected(self, mode: Mode, start: str | None = None) -> Outcome:
+        """What `provision --system`, `--boot` and `--all` do, with `start` from that script on. Raises ConfigError."""
         kinds = {Mode.SYSTEM: {RunOn.SYSTEM}, Mode.BOOT: {RunOn.BOOT}}.get(mode, set(RunOn))
-        return self._outcome(self._run([script for script in self._scripts if script.run_on in kinds], mode))
+        scripts = self._scripts if start is None else self._beginning_with(start, mode)
+        return self._outcome(self._run([script for script in scripts if script.run_on in kinds], mode))
+
+    def _beginning_with(self, start: str, mode: Mode) -> list[ProvisionScript]:
+        scripts = beginning_with(start, self._scripts)
+        status = self._status()
+        if mode is Mode.ALL and not status.get("system_provisioned"):
+            left_out = [script for script in self._scripts if script not in scripts]
+            require_passed(left_out, start, cached_scripts(status), runs_in_guest(self._reader))
+        return scripts
 
     def _unmount_what_is_gone(self, status: Mapping[str, object]) -> None:
         """A guest that has had a drives script gets one without file systems where rum.toml has none any more."""
