@@ -258,7 +258,7 @@ def check_welcome(welcome: Message, vm_id: str) -> None:
         )
     if welcome.get("vm_id") != vm_id:
         raise GuestError(
-            f"answered by another VM: its id is {welcome.get('vm_id')}, expected is {vm_id}",
+            f"another VM has answered: its id is {welcome.get('vm_id')}, and {vm_id} was expected",
             hint="run `rum down` and `rum up`, which finds a free vsock address",
         )
 

@@ -101,5 +101,5 @@ def cli(context: click.Context) -> None:
     """Boot a stock cloud image from rum.toml and provision it through its agent."""
     if context.invoked_subcommand is None:
         if context.obj != Options():
-            raise click.UsageError("Missing command.", context)
+            raise click.UsageError("missing command", context)
         click.echo(context.get_help())

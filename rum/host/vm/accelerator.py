@@ -50,11 +50,8 @@ def choose_accelerator(wanted: str, device: Path = KVM_DEVICE, cpuinfo: Path = C
 
 def why_no_kvm(device: Path, cpuinfo: Path) -> str | None:
     """A clause that says why KVM is not usable, None where it is."""
-    refused = why_not_openable(device)
-    if refused:
-        return refused
     flags = remedies.cpu_flags(cpuinfo)
-    # Arm has no such list, and no such trap.
+    # Arm has no such list, and no such trap. First: who joins the device's group gains nothing by it here.
     if flags and not flags & {"vmx", "svm"}:
-        return f"{device} is there but the CPU has no vmx or svm"
-    return None
+        return "the CPU has no vmx or svm"
+    return why_not_openable(device)

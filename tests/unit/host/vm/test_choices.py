@@ -39,7 +39,7 @@ class TestAccelerator:
 
     def test_a_device_without_the_cpu_is_not_enough(self, tmp_path: Path, device: Path) -> None:
         choice = choose_accelerator("auto", device, cpuinfo(tmp_path, NO_FLAGS))
-        assert (choice.accelerator, choice.reason) == ("tcg", f"{device} is there but the CPU has no vmx or svm")
+        assert (choice.accelerator, choice.reason) == ("tcg", "the CPU has no vmx or svm")
 
     def test_a_cpu_without_the_device_is_not_enough(self, tmp_path: Path) -> None:
         choice = choose_accelerator("auto", tmp_path / "none", cpuinfo(tmp_path, SVM))
