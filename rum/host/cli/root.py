@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "down": "rum.host.cli.vm:down",
     "destroy": "rum.host.cli.vm:destroy",
     "status": "rum.host.cli.status:status",
+    "list": "rum.host.cli.list:list_",
     "logs": "rum.host.cli.logs:logs",
     "exec": "rum.host.cli.exec:exec_",
     "shell": "rum.host.cli.shell:shell",

@@ -13,9 +13,9 @@ from rum.host.cli.options import Options, global_options
 @click.pass_obj
 def status(options: Options) -> int:
     """Show the VM, its agent and its latest run."""
-    from rum.host import lifecycle
+    from rum.host import status as story
     from rum.host.show.status_text import status_lines
 
-    found = lifecycle.status(options.vm(), options.renderer.emit)
+    found = story.status(options.vm(), options.renderer.emit)
     options.renderer.show(found, status_lines(found))
     return 0

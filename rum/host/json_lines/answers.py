@@ -6,7 +6,7 @@ from typing import Literal, NotRequired, TypedDict
 
 from rum.host.json_lines.events import Ending
 
-State = Literal["absent", "stopped", "running", "paused", "crashed"]
+State = Literal["absent", "stopped", "running", "paused", "crashed", "unknown"]
 
 
 class LastResult(Ending):
@@ -112,23 +112,78 @@ class Run(Ending):
     """Whether this host has its whole record, so that it can be shown without the guest."""
 
 
+class DriveFile(TypedDict):
+    """A drive of `[drives]`, in or out of rum.toml."""
+
+    name: str
+    size_bytes: int | None
+    """Null where its file is damaged."""
+    attached: bool
+
+
+class MountedDirectory(TypedDict):
+    """A directory of this host that the VM was started with."""
+
+    source: str
+    target: str
+    readonly: bool
+
+
 class Status(TypedDict):
     """`rum status`: the only line."""
 
     type: Literal["status"]
     name: str
     id: str
+    config: str
+    """Its rum.toml, which need not be there any more."""
     state: State
+    """`unknown`: libvirt cannot be asked, and the agent does not answer."""
     provisioned: bool
     """Whether every System script has passed."""
     accelerator: str | None
     """`kvm` or `tcg`; null where it was never started."""
     transport: str | None
     """`vhost-vsock` or `vhost-user`."""
+    cpus: int | None
+    memory_mb: int | None
+    """As of the last start."""
     agent: Agent | None
     """Null where it does not answer."""
     ports: list[ForwardedPort]
+    drives: list[DriveFile]
+    mounts: list[MountedDirectory]
     last_run: LastRun | None
+    console: str | None
+    """The last line of a running VM's console whose agent does not answer."""
+    next: str | None
+    """What can be done now, for people."""
+
+
+class ListedVm(TypedDict):
+    """`rum list`: a line for each VM."""
+
+    type: Literal["vm"]
+    name: str
+    id: str
+    config: str | None
+    """Its rum.toml; null where nothing can be read of the VM."""
+    config_exists: bool
+    state: State | Literal["creating"]
+    """As in Status; `creating` while its first `rum up` makes its files."""
+    provisioned: bool | None
+    """As in Status; null where nobody knows."""
+    accelerator: str | None
+    created: str | None
+    """In ISO 8601."""
+    uptime_s: float | None
+    """As the agent says it; null where it does not answer."""
+    disk_bytes: int
+    """What its files take on this host."""
+    directory: str
+    """Where they are."""
+    problem: str | None
+    """Why its state is `unknown`."""
 
 
 class Version(TypedDict):
@@ -247,5 +302,5 @@ class Completion(TypedDict):
     script: str
 
 
-Answer = Status | Run | Version | Images | CheckedConfig | SshConfig | Check | Completion
+Answer = Status | ListedVm | Run | Version | Images | CheckedConfig | SshConfig | Check | Completion
 """Any of them; `type` says which. `rum config schema` prints something else: the JSON Schema of rum.toml."""

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from rum.host.outcome import seconds
+from rum.host.json_lines.answers import DriveFile, ForwardedPort, MountedDirectory, Status
+from rum.host.outcome import how_it_ended, seconds
 from rum.host.ports.host_ports import spelled
 from rum.host.runs.verdicts import verdict
+from rum.host.sizes import show_size
+from rum.protocol import ProvisionResult, RunOn
+
+WIDTH = 13
+"""Of the first column."""
 
 
-def status_lines(status: Mapping[str, object]) -> list[str]:
+def status_lines(status: Status) -> list[str]:
     """The lines for what `rum status -o json` prints."""
     provisioned = ", provisioned" if status["provisioned"] else ""
-    lines = [f"VM {status['name']} ({status['id']}): {status['state']}{provisioned}"]
+    head = f"VM {status['name']} ({status['id']}): {status['state']}{provisioned}"
+    return [head, *(f"{name:<{WIDTH}}{text}" for name, text in details(status))]
+
+
+def details(status: Status) -> Iterator[tuple[str, str]]:
+    """What there is to say, each with its name."""
+    yield "rum.toml", status["config"]
     if status["accelerator"]:
-        lines.append(f"accelerator  {status['accelerator']}")
-        lines.append(f"transport    {status['transport']}")
+        yield "accelerator", status["accelerator"]
+        yield "transport", str(status["transport"])
+    if status["cpus"] and status["memory_mb"]:
+        yield "resources", f"{status['cpus']} CPU{'s' * (status['cpus'] > 1)}, {status['memory_mb']} MiB of memory"
     if status["state"] == "running":
-        lines.append(f"agent        {agent_text(status['agent'])}")
-    if isinstance(status["ports"], list):
-        lines += [f"port         {port_text(port)}" for port in status["ports"]]
-    if isinstance(status["last_run"], dict):
-        lines.append(f"last run     {run_text(status['last_run'])}")
-    return lines
+        yield "agent", agent_text(status["agent"])
+    agent: Mapping[str, Any] = status["agent"] or {}
+    for script in agent.get("scripts") or ():
+        yield "script", script_text(script, agent.get("boot_id"))
+    yield from (("drive", drive_text(drive)) for drive in status["drives"])
+    yield from (("mount", mount_text(mount)) for mount in status["mounts"])
+    yield from (("port", port_text(port)) for port in status["ports"])
+    if status["last_run"]:
+        yield "last run", run_text(status["last_run"])
+    if status["console"]:
+        yield "console", status["console"]
+    if status["next"]:
+        yield "next", status["next"]
 
 
-def port_text(port: Mapping[str, object]) -> str:
+def port_text(port: ForwardedPort) -> str:
     """A forwarded port in a few words.
 
     >>> port_text({"bind": "127.0.0.1", "host": 8080, "guest": 80, "auto": True})
@@ -33,6 +55,38 @@ def port_text(port: Mapping[str, object]) -> str:
     """
     auto = " (auto)" if port["auto"] else ""
     return f"{spelled(port['bind'], port['host'])} to the guest's {port['guest']}{auto}"
+
+
+def drive_text(drive: DriveFile) -> str:
+    """A drive in a few words.
+
+    >>> drive_text({"name": "data", "size_bytes": 10 << 30, "attached": False})
+    'data, 10 GiB, detached'
+    """
+    size = "damaged" if drive["size_bytes"] is None else show_size(drive["size_bytes"])
+    return ", ".join([drive["name"], size, *([] if drive["attached"] else ["detached"])])
+
+
+def mount_text(mount: MountedDirectory) -> str:
+    """A mount in a few words.
+
+    >>> mount_text({"source": "/home/me", "target": "/srv", "readonly": True})
+    '/home/me at /srv, read-only'
+    """
+    return f"{mount['source']} at {mount['target']}{', read-only' if mount['readonly'] else ''}"
+
+
+def script_text(script: Mapping[str, Any], boot_id: object) -> str:
+    """A script with how it ended the last time; a boot script has to run in each boot. The guest says what it likes."""
+    about = f"{script.get('name')} ({script.get('run_on')}, order {script.get('order')})"
+    last = script.get("last")
+    if not last or (script.get("run_on") == RunOn.BOOT.value and last.get("boot_id") != boot_id):
+        return f"{about}: has not run {'in this boot' if last else 'yet'}"
+    if last.get("sha256") != script.get("sha256"):
+        return f"{about}: has changed since it ran"
+    code, timed_out = last.get("exit_code"), last.get("timed_out") is True
+    ending = ProvisionResult(code == 0, exit_code=code, signal=last.get("signal"), timed_out=timed_out)
+    return f"{about}: {'passed' if code == 0 and not timed_out else how_it_ended(ending)}"
 
 
 def agent_text(agent: object) -> str:

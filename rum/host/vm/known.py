@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
+from rum.host import remedies
 from rum.host.channel.endpoint import Endpoint, Transport, UnixEndpoint, VsockEndpoint
 from rum.host.config.identity import VmIdentity
 from rum.host.console import diagnose, read_console
@@ -167,8 +168,11 @@ class KnownVm:
 
     def driver(self) -> LibvirtDriver:
         """The libvirt that has the VM's domain."""
-        from rum.host.vm.libvirt_driver import LibvirtDriver, default_uri
-
+        try:
+            from rum.host.vm.libvirt_driver import LibvirtDriver, default_uri
+        except ImportError as exc:
+            hint = remedies.install_libvirt_module(str(exc))
+            raise HostError(f"libvirt's library for Python cannot be loaded: {exc}", hint=hint) from exc
         if self._connected is None or not self._connected.is_alive():
             state = self.load_state()
             # The VM's own first: a variable that is set today must not hide the domain of yesterday.

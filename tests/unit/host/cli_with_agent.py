@@ -25,7 +25,7 @@ from rum.host.events import Emit, Phase
 from rum.host.guest.settings import GuestSettings, seeded_settings
 from rum.host.paths import VmPaths
 from rum.host.ports import forwards
-from rum.host.store import LastStart, VmLock
+from rum.host.store import LastStart, VmLock, VmState
 from rum.protocol import ProvisionScript
 
 
@@ -52,6 +52,9 @@ class LocalVm:
 
     def last_start(self) -> LastStart:
         return LastStart("tcg", "vhost-user", 70_000, 0)
+
+    def load_state(self) -> VmState | None:
+        return None
 
     def exists(self) -> bool:
         return True

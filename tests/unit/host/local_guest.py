@@ -22,7 +22,7 @@ from rum.host.console import read_console
 from rum.host.events import Event, Notice, RunEvent
 from rum.host.guest.settings import GuestSettings, seeded_settings
 from rum.host.paths import VmPaths
-from rum.host.store import LastStart
+from rum.host.store import LastStart, VmState
 from rum.protocol import LogEvent, ProvisionScript
 
 TIMEOUT_S = 20.0
@@ -226,6 +226,9 @@ class LocalGuest:
 
     def last_start(self) -> LastStart | None:
         return self.started
+
+    def load_state(self) -> VmState | None:
+        return None
 
     def exists(self) -> bool:
         return True

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ LINES = (*get_args(events.Event), *get_args(answers.Answer))
 Schema = dict[str, Any]
 
 
+@functools.cache
 def described() -> dict[str, dict[str, str]]:
     """The text below each field, by class: what Python itself does not keep."""
     found: dict[str, dict[str, str]] = {}
@@ -69,6 +71,7 @@ def tidied_value(schema: Mapping[str, Any]) -> Schema:
             return dict(schema)
 
 
+@functools.cache
 def json_schema() -> Schema:
     """The whole schema, in draft 2020-12."""
     references, definitions = msgspec.json.schema_components(LINES, ref_template="#/$defs/{name}")

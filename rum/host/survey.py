@@ -1,0 +1,63 @@
+"""A look at a VM that waits for nothing: what `rum status` and `rum list` are made of."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rum.host.channel.checked import BrokenProtocolError
+from rum.host.channel.client import open_agent
+from rum.host.deadlines import Deadline
+from rum.host.errors import GuestError, HostError
+from rum.host.vm.known import KnownVm
+from rum.protocol import Message
+
+BLOCK_SIZE = 512
+"""Of `st_blocks` (stat(2))."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is seen of a VM. Its state is "unknown" where nobody can say, and then there is a `problem`."""
+
+    state: str
+    agent: Message | None = None
+    problem: str | None = None
+    hint: str | None = None
+
+
+def look(vm: KnownVm, patience_s: float) -> Sight:
+    """Ask the agent, for so many seconds at most, and libvirt where it does not answer.
+
+    A VM whose agent answers runs, whatever libvirt is up to. Raises HostError where the VM's own files cannot be read,
+    BrokenProtocolError.
+    """
+    agent = agent_status(vm, patience_s) if vm.last_start() else None
+    if agent is not None:
+        return Sight("running", agent)
+    try:
+        return Sight(vm.state())
+    except HostError as exc:
+        return Sight("unknown", None, str(exc), exc.hint)
+
+
+def agent_status(vm: KnownVm, patience_s: float) -> Message | None:
+    """The agent's `status`, None where it does not answer. Raises BrokenProtocolError for an answer that is none."""
+    deadline = Deadline(patience_s)
+    try:
+        with open_agent(vm.endpoint(), vm.key(), vm.vm_id(), deadline) as connection:
+            answer = connection.call("status", deadline=deadline)
+    except BrokenProtocolError:
+        raise
+    except GuestError:
+        return None
+    return {key: value for key, value in answer.items() if key != "type"}
+
+
+def disk_use(directory: Path) -> int:
+    """Bytes that the files of a VM take on this host; disks have holes."""
+    try:
+        return sum(entry.stat(follow_symlinks=False).st_blocks * BLOCK_SIZE for entry in os.scandir(directory))
+    except OSError:
+        return 0

@@ -1,0 +1,160 @@
+"""`rum status`: of a real agent in a VM that is played, and of VMs that are files only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from e2e.json_lines import checked
+from rum.host.config.identity import VmIdentity
+from rum.host.guest.settings import MountSetting
+from rum.host.paths import VmPaths
+from rum.host.qemu_img import create_qcow2
+from rum.host.show.status_text import script_text, status_lines
+from rum.host.status import status
+from rum.host.store import BaseImage, LastStart, VmState, save_state
+from rum.host.vm.known import KnownVm
+from tests.unit.host.cli.test_commands import rum
+from tests.unit.host.local_guest import LocalGuest, Seen, local_guest, script_toml
+from tests.unit.host.test_health import up
+
+STARTED = LastStart(
+    "kvm", "vhost-user", 70_000, 0, cpus=2, memory_mb=512, mounts=(MountSetting("/src", "/srv", "tag", True),)
+)
+
+
+def lines(guest: LocalGuest) -> list[str]:
+    return status_lines(status(cast(KnownVm, guest), Seen()))
+
+
+def starting_with(word: str, found: list[str]) -> list[str]:
+    return [line[len(word) :].strip() for line in found if line.startswith(word)]
+
+
+def test_every_script_is_told_with_how_it_ended_in_this_boot(tmp_path: Path) -> None:
+    marker = tmp_path / "broken"
+    toml = (
+        script_toml("one", "true")
+        + script_toml("each", f"test ! -e '{marker}' || exit 7", order=60, run_on="boot")
+        + script_toml("later", "true", order=70, run_on="boot")
+    )
+    with local_guest(tmp_path, toml) as guest:
+        assert starting_with("next", lines(guest)) == ["`rum up` provisions it"]
+        up(guest)
+        found = lines(guest)
+        assert found[0] == f"VM demo ({guest.identity.id8}): running, provisioned"
+        assert starting_with("script", found) == [
+            "one (system, order 50): passed",
+            "each (boot, order 60): passed",
+            "later (boot, order 70): passed",
+        ]
+        assert starting_with("next", found) == ["`rum ssh` logs in, `rum exec -- COMMAND` runs a command"]
+        guest.stop()
+        guest.new_boot()
+        marker.touch()
+        guest.start()
+        up(guest)
+        found = lines(guest)
+        assert starting_with("script", found)[1:] == [
+            "each (boot, order 60): failed with exit code 7",
+            "later (boot, order 70): has not run in this boot",
+        ]
+        assert starting_with("next", found) == ["`rum logs --failed` shows why; fix it and run `rum up` again"]
+
+
+def test_an_agent_that_answers_makes_a_vm_run_whatever_libvirt_says(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        guest.running = False
+        assert status(cast(KnownVm, guest), Seen())["state"] == "running"
+
+
+def test_without_an_agent_there_are_the_last_words_of_the_console(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        found = lines(guest)
+    assert starting_with("agent", found) == ["does not answer"]
+    assert starting_with("console", found) == ["login:"]
+    assert "rum wait --for agent" in starting_with("next", found)[0]
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (None, "has not run yet"),
+        ({"boot_id": "now", "sha256": "x", "exit_code": 0}, "passed"),
+        ({"boot_id": "before", "sha256": "x", "exit_code": 0}, "passed"),
+        ({"boot_id": "now", "sha256": "y", "exit_code": 0}, "has changed since it ran"),
+        ({"boot_id": "now", "sha256": "x", "exit_code": 0, "timed_out": True}, "timed out"),
+        ({"boot_id": "now", "sha256": "x", "exit_code": None, "signal": 9}, "was killed by signal 9 (SIGKILL)"),
+        ({}, "has not run yet"),
+    ],
+)
+def test_a_system_script_in_words(last: dict[str, object] | None, words: str) -> None:
+    script = {"name": "one", "run_on": "system", "order": 5, "sha256": "x", "last": last}
+    assert script_text(script, "now") == f"one (system, order 5): {words}"
+
+
+@pytest.fixture
+def vm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KnownVm:
+    """A VM that was made and is off, with a drive and a mount; its rum.toml is none."""
+    for variable, name in (("XDG_STATE_HOME", "state"), ("XDG_RUNTIME_DIR", "run")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    (tmp_path / "rum.toml").write_text("this is no TOML", encoding="utf-8")
+    identity = VmIdentity.of(tmp_path / "rum.toml")
+    paths = VmPaths.of(identity)
+    paths.make_dirs()
+    image = BaseImage("debian-12", "/nonexistent", "qcow2", 1, 1, 1)
+    state = VmState(
+        "1-2", identity.name, identity.id8, str(identity.path), image, "hash", "test:///default", started=STARTED
+    )
+    save_state(paths.state_file, state)
+    paths.key.write_text("0" * 64, encoding="ascii")
+    create_qcow2(paths.drive("data"), 10 << 30)
+    paths.drive("bad").mkdir()
+    return KnownVm(identity, Seen())
+
+
+def test_a_vm_that_is_off_is_told_from_its_files_whatever_is_in_its_rum_toml(vm: KnownVm, tmp_path: Path) -> None:
+    done = rum(None, "status", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = done.stdout.decode().splitlines()
+    assert re.fullmatch(r"VM \S+ \(\w{8}\): stopped", found[0])
+    assert starting_with("resources", found) == ["2 CPUs, 512 MiB of memory"]
+    assert starting_with("drive", found) == ["bad, damaged", "data, 10 GiB"]
+    assert starting_with("mount", found) == ["/src at /srv, read-only"]
+    assert starting_with("next", found) == ["`rum up` starts it"]
+    checked(rum(None, "-o", "json", "status", cwd=tmp_path).stdout)
+
+
+def test_where_libvirt_cannot_be_asked_the_state_is_unknown(vm: KnownVm, tmp_path: Path) -> None:
+    state = vm.require_state()
+    vm.save_state(type(state)(**{**vars(state), "libvirt_uri": "nosuch:///anywhere"}))
+    done = rum(None, "-o", "json", "status", cwd=tmp_path)
+    warning, found = map(checked, done.stdout.splitlines())
+    assert done.returncode == 0
+    assert warning["warning"] is True
+    assert warning["text"].startswith("what state the VM is in cannot be told: libvirt at nosuch:///anywhere")
+    assert found["state"] == "unknown"
+    assert found["drives"][1] == {"name": "data", "size_bytes": 10 << 30, "attached": True}
+
+
+def test_a_vm_that_there_is_not_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "rum.toml").touch()
+    done = rum(None, "-o", "json", "status", cwd=tmp_path)
+    found = checked(done.stdout)
+    assert (done.returncode, found["state"], found["agent"], found["next"]) == (
+        0,
+        "absent",
+        None,
+        "`rum up` creates it",
+    )
+
+
+def test_a_state_file_that_cannot_be_read_is_an_error(vm: KnownVm, tmp_path: Path) -> None:
+    vm.paths.state_file.write_text("{")
+    done = rum(None, "status", cwd=tmp_path)
+    assert done.returncode == 3
+    assert b"cannot be read as the state of a VM" in done.stderr
