@@ -57,7 +57,7 @@ class Options:
             from rum.host.show.render_terminal import TerminalRenderer
 
             return TerminalRenderer(sys.stdout, sys.stderr, self.verbosity)
-        return PlainRenderer(sys.stdout, sys.stderr, self.verbosity)
+        return PlainRenderer(sys.stdout, sys.stderr, self.verbosity, timed=self.command in WORKING)
 
     def config_path(self) -> Path:
         """The rum.toml. Raises ConfigError where none is named and none is found."""

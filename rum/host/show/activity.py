@@ -20,7 +20,10 @@ NAME_WIDTH = 8
 """As wide as the name of a phase, so that what is said about phases lines up."""
 
 LINE_WIDTH = 80
-"""Times line up at this column on a wide terminal: at 200 nobody sees what they belong to."""
+"""What is drawn is no wider, and times line up there: at 200 columns nobody sees what they belong to.
+
+And a terminal that becomes narrower breaks wider lines anew; tmux moves them into its history, where nothing can draw.
+"""
 
 BAR_WIDTH = 30
 

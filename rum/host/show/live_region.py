@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 # ECMA-48 and DEC's private modes: what every terminal has that moves its cursor.
 ERASE_LINE = "\x1b[2K"
-ERASE_BELOW = "\x1b[J"
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 WRAP_OFF, WRAP_ON = "\x1b[?7l", "\x1b[?7h"
 
@@ -40,21 +39,33 @@ class LiveRegion:
         """Put lines that stay, of any width, above the region, and these lines, none wider than `size`, into it."""
         before, now = self._lines, tuple(lines)
         resized = size.columns != self._columns
-        start = self._to_top(size)
+        rows = self._rows_on(size)
         self._lines, self._columns = now, size.columns
         if not above and not resized and len(before) == len(now):
-            return start + overwritten(before, now) if before != now else ""
+            return to_top(rows) + overwritten(before, now) if before != now else ""
         if not (above or before or now):
             return ""
         cursor = SHOW_CURSOR if before and not now else HIDE_CURSOR if now and not before else ""
-        return cursor + start + ERASE_BELOW + "".join(f"{line}\n" for line in above) + overwritten((), now)
+        return cursor + erased(rows) + "".join(f"{line}\n" for line in above) + overwritten((), now)
 
-    def _to_top(self, size: os.terminal_size) -> str:
-        """From behind the last line to the start of the first, as far as that is still on the screen."""
+    def _rows_on(self, size: os.terminal_size) -> int:
+        """How many rows of the screen the region takes by now."""
         broken = self._reflows and size.columns < self._columns
         rows = sum(max(1, -(-line.width // size.columns)) if broken else 1 for line in self._lines)
-        up = min(rows, size.lines) - 1
-        return "\r" + (f"\x1b[{up}A" if up > 0 else "")
+        return min(rows, size.lines)
+
+
+def to_top(rows: int) -> str:
+    """From the last of so many rows to the start of the first."""
+    return "\r" + (f"\x1b[{rows - 1}A" if rows > 1 else "")
+
+
+def erased(rows: int) -> str:
+    """So many rows, the last of which the cursor is in, become empty; the cursor is at their start.
+
+    One by one: what erases a whole screen at once makes tmux keep a copy of it in its history.
+    """
+    return to_top(rows) + "\n".join([ERASE_LINE] * rows) + to_top(rows)
 
 
 def overwritten(before: Sequence[Drawn], now: Sequence[Drawn]) -> str:

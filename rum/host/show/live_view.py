@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
 from rum.host.outcome import how_it_ended
-from rum.host.show.activity import Activity, output_line, row
+from rum.host.show.activity import LINE_WIDTH, Activity, output_line, row
 from rum.host.show.glyphs import Glyphs
 from rum.host.show.ink import Ink, inert
 from rum.host.show.live_region import Drawn
@@ -51,7 +51,7 @@ class LiveView:
             return ()
         room = max(0, size.lines - 2 - 1)
         rows = self._open[-1].rows(self._glyphs, time.monotonic(), size.columns, room)
-        return [self._ink.cut(line, size.columns) for line in rows]
+        return [self._ink.cut(line, min(size.columns, LINE_WIDTH)) for line in rows]
 
     @property
     def is_at_work(self) -> bool:

@@ -14,6 +14,7 @@ from rum.host.outcome import Copied, Outcome, seconds
 from rum.host.show.capability import same_terminal
 from rum.host.show.meter import Meter
 from rum.host.show.plain_run import PlainRun
+from rum.host.show.timings import Timings
 from rum.host.text import clean
 from rum.protocol import LogEvent
 
@@ -76,14 +77,16 @@ class Renderer(Protocol):
 class PlainRenderer:
     """Lines for people and logs: progress on standard output, warnings and errors on standard error. No colours.
 
-    Whatever a line holds, it is cleaned where it is written: names and numbers come from the guest, too.
+    Whatever a line holds, it is cleaned where it is written: names and numbers come from the guest, too. `timed`: with
+    -v the command ends with where its time went.
     """
 
-    def __init__(self, out: TextIO, err: TextIO, verbosity: Verbosity) -> None:
+    def __init__(self, out: TextIO, err: TextIO, verbosity: Verbosity, *, timed: bool = False) -> None:
         self._out = out
         self._err = err
         self._verbosity = verbosity
         self._run = PlainRun(self._line)
+        self._timings = Timings() if timed and verbosity is Verbosity.VERBOSE else None
         self._meters: dict[str, Meter] = {}
         self._measured = 0.0
 
@@ -91,6 +94,8 @@ class PlainRenderer:
         """Show what goes on."""
         if self._verbosity is Verbosity.QUIET:
             return
+        if self._timings:
+            self._timings.take(event)
         if isinstance(event, RunEvent):
             self._run.message(event.message)
         elif isinstance(event, LogEvent):
@@ -116,6 +121,8 @@ class PlainRenderer:
     def end(self, ending: Ending) -> None:
         """The outcome: on standard output where it is good, else on standard error, its last lines."""
         self._run.flush()
+        for line in self._timings.lines() if self._timings else ():
+            self._line(line)
         if not ending.code:
             if ending.text:
                 self._line(ending.text)

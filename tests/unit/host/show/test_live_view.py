@@ -182,10 +182,7 @@ def test_marks_that_the_terminal_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert glyphs_for(Encoded("utf-8")) is ASCII
 
 
-OURS = [
-    getattr(live_region, name)
-    for name in ("ERASE_LINE", "ERASE_BELOW", "HIDE_CURSOR", "SHOW_CURSOR", "WRAP_OFF", "WRAP_ON")
-]
+OURS = [getattr(live_region, name) for name in ("ERASE_LINE", "HIDE_CURSOR", "SHOW_CURSOR", "WRAP_OFF", "WRAP_ON")]
 HARMLESS = re.compile("|".join([r"\x1b\[[0-9;]*m", r"\r(?:\x1b\[\d+A)?", r"\n", *map(re.escape, OURS)]))
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 ANY = st.one_of(

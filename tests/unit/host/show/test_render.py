@@ -202,3 +202,15 @@ def test_progress_as_json_begins_at_once_and_comes_once_a_second(monkeypatch: py
     lines = as_json([Progress("a.img", done, 10) for done in range(11)], Ending("up", "", 0))
     assert [line["done"] for line in lines if line["type"] == "progress"] == [0, 4, 8, 10]
     assert lines[0] == {"type": "progress", "name": "a.img", "done": 0, "total": 10}
+
+
+def test_where_the_time_went_comes_before_the_outcome_with_v() -> None:
+    expected = {Verbosity.VERBOSE: ["image", "image", "total", "fine"], Verbosity.NORMAL: ["image", "fine"]}
+    for verbosity, words in expected.items():
+        out = io.StringIO()
+        renderer = PlainRenderer(out, io.StringIO(), verbosity, timed=True)
+        renderer.emit(Phase("image", "done", 1500))
+        renderer.end(Ending("up", "fine", 0))
+        lines = out.getvalue().splitlines()
+        assert [line.split()[0] for line in lines] == words
+        assert lines[0] == "image    done (1.5 s)"
