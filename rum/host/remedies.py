@@ -59,7 +59,13 @@ PACKAGES = {
         "libvirt dnsmasq",
         "libvirt-daemon libvirt-qemu dnsmasq",
     ),
-    "libvirt-library": ("libvirt0", "libvirt-libs", "libvirt-libs", "libvirt", "libvirt-libs"),
+    "libvirt-headers": (
+        "gcc python3-dev pkg-config libvirt-dev",
+        "gcc python3-devel pkgconf-pkg-config libvirt-devel",
+        "gcc python3-devel pkgconf-pkg-config libvirt-devel",
+        "gcc pkgconf libvirt",
+        "gcc musl-dev python3-dev pkgconf libvirt-dev",
+    ),
     "qemu-img": ("qemu-utils", "qemu-img", "qemu-img", "qemu-img", "qemu-img"),
     "ssh": ("openssh-client", "openssh-clients", "openssh-clients", "openssh", "openssh"),
     "unshare": ("util-linux", "util-linux", "util-linux", "util-linux", "util-linux"),
@@ -71,7 +77,7 @@ NAMES = {
     "qemu": "QEMU",
     "efi": "EFI firmware for QEMU",
     "libvirt-system": "libvirt",
-    "libvirt-library": "libvirt's client library",
+    "libvirt-headers": "a C compiler, Python's and libvirt's headers",
     "ssh": "OpenSSH's client",
     "unshare": "util-linux",
 }
@@ -109,11 +115,16 @@ def packages(*needs: str) -> str | None:
     if here is None:
         return None
     release = os_release()
-    if needs == ("virtiofsd",) and (release.get("ID"), release.get("VERSION_ID")) in VIRTIOFSD_IN_QEMU:
-        return "qemu-system-common"
     machine = platform.machine()
-    known = {**PACKAGES, "qemu": QEMU.get(machine, QEMU["x86_64"]), "efi": EFI.get(machine, EFI["x86_64"])}
-    return " ".join(known[need][list(INSTALL).index(here)] for need in needs)
+    known: dict[str, tuple[str, ...]] = {
+        **PACKAGES,
+        "qemu": QEMU.get(machine, QEMU["x86_64"]),
+        "efi": EFI.get(machine, EFI["x86_64"]),
+    }
+    if (release.get("ID"), release.get("VERSION_ID")) in VIRTIOFSD_IN_QEMU:
+        known["virtiofsd"] = ("qemu-system-common",)
+    names = " ".join(known[need][list(INSTALL).index(here)] for need in needs).split()
+    return " ".join(dict.fromkeys(names))
 
 
 def install(*needs: str) -> str:
@@ -207,8 +218,14 @@ def start_libvirt() -> str:
         start = as_root(f"systemctl enable --now {units.get(here or '', 'libvirtd')}")
     else:
         start = f"{as_root('virtlogd --daemon')} && {as_root('libvirtd --daemon')}"
-    installed = any(shutil.which(name, path=DAEMON_PATH) for name in ("libvirtd", "virtqemud"))
-    return f"start it: {start}" if installed else f"{install('libvirt-system', 'qemu')}, and start it: {start}"
+    return (
+        f"start it: {start}" if has_libvirt_daemon() else f"{install('libvirt-system', 'qemu')}, and start it: {start}"
+    )
+
+
+def has_libvirt_daemon() -> bool:
+    """Whether the daemon is installed, the one for all or the one for QEMU."""
+    return any(shutil.which(name, path=DAEMON_PATH) for name in ("libvirtd", "virtqemud"))
 
 
 def reach_libvirt(*, system: bool) -> str:
@@ -227,8 +244,9 @@ def use_libvirt() -> str:
 def install_libvirt_module(problem: str) -> str:
     """How Python comes to `import libvirt`; `problem` is what the import has said."""
     if "libvirt" in problem and ".so" in problem:
-        return install("libvirt-library")
-    return "install it into the Python that rum runs in: python3 -m pip install libvirt-python"
+        return install("libvirt")
+    # There are no wheels of it: pip compiles it against the libvirt that is here.
+    return f"{install('libvirt-headers')}, then into the Python that rum runs in: python3 -m pip install libvirt-python"
 
 
 def allow_user_namespaces() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rum.host import remedies
 from rum.host.doctor import libvirt, machine, programs, project
 from rum.host.doctor.finding import Finding, Host, Look, Status
 from rum.host.errors import HostError
@@ -104,11 +105,29 @@ def looked(check: Check, host: Host) -> Finding | None:
 
 def conclusion(results: Sequence[Result]) -> Outcome:
     """How the command ends. Raises HostError where `rum up` cannot work."""
-    missing = [result.check.name for result in results if result.finding.status is Status.MISSING]
-    if missing:
-        text = f"`rum up` cannot work here yet: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        raise HostError(text, hint="do what is said above, then run `rum doctor` again")
+    wrong = [result for result in results if result.finding.status is Status.MISSING]
+    if wrong:
+        names = listed([result.check.name for result in wrong])
+        raise HostError(f"`rum up` cannot work here yet, because of {names}", hint=what_to_do(wrong))
     return Outcome(", ".join(["`rum up` can work here", *remarks(results)]))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["qemu"]), listed(["qemu", "libvirt", "disk"])
+    ('qemu', 'qemu, libvirt and disk')
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def what_to_do(wrong: Sequence[Result]) -> str:
+    """One command for all that can be installed, where that is more than one thing."""
+    needs = [need for result in wrong for need in result.finding.needs]
+    again = "then run `rum doctor` again"
+    if len(set(needs)) > 1 and remedies.family():
+        return f"{remedies.install(*dict.fromkeys(needs))}; do what else is said above, {again}"
+    return f"do what is said above, {again}"
 
 
 def remarks(results: Sequence[Result]) -> Iterator[str]:

@@ -36,11 +36,15 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. `fix`: what to do, where there is something to do."""
+    """What one check found. `fix`: what to do, where there is something to do.
+
+    `needs`: what of rum.host.remedies.PACKAGES is missing, so that all of it can be installed at once.
+    """
 
     status: Status
     found: str
     fix: str | None = None
+    needs: tuple[str, ...] = ()
 
 
 @dataclass
@@ -97,9 +101,9 @@ def first_line(program: str, *arguments: str) -> str | None:
     return lines[0] if lines and done.returncode == 0 else None
 
 
-def needed(error: HostError, status: Status = Status.MISSING) -> Finding:
+def needed(error: HostError, status: Status = Status.MISSING, *needs: str) -> Finding:
     """The finding that an error of `rum up` comes to."""
-    return Finding(status, str(error), error.hint)
+    return Finding(status, str(error), error.hint, needs)
 
 
 def existing_parent(path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from rum.host import remedies
 from rum.host.doctor.finding import Finding, Host, Status
 from rum.host.vm.architecture import default_architecture
@@ -15,9 +17,11 @@ def libvirt(host: Host) -> Finding:
         return Finding(Status.MISSING, text, "look at its daemon: ps -e | grep -E 'libvirtd|virtqemud'")
     if "import" in said:
         text = f"Python cannot import libvirt: {said['import']}"
-        return Finding(Status.MISSING, text, remedies.install_libvirt_module(said["import"]))
+        needs = ("libvirt",) if ".so" in said["import"] else ("libvirt-headers", "libvirt")
+        return Finding(Status.MISSING, text, remedies.install_libvirt_module(said["import"]), needs)
     if "problem" in said:
-        return finding(said["problem"])
+        found = finding(said["problem"])
+        return found if remedies.has_libvirt_daemon() else dataclasses.replace(found, needs=("libvirt", "qemu"))
     return Finding(Status.OK, f"libvirt {said['version']} at {said['uri']}, which answered within {said['seconds']} s")
 
 

@@ -21,13 +21,14 @@ def qemu(_host: Host) -> Finding:
     """The emulator for this architecture."""
     name = f"qemu-system-{default_architecture().name}"
     found = shutil.which(name) or (REDHAT_QEMU if os.access(REDHAT_QEMU, os.X_OK) else None)
-    return with_version(found, "qemu") if found else needed(remedies.missing(name, "qemu"))
+    return with_version(found, "qemu") if found else needed(remedies.missing(name, "qemu"), Status.MISSING, "qemu")
 
 
 def qemu_img(_host: Host) -> Finding:
     """What makes disks."""
     found = shutil.which("qemu-img")
-    return with_version(found, "qemu-img") if found else needed(remedies.missing("qemu-img", "qemu-img"))
+    missing = remedies.missing("qemu-img", "qemu-img")
+    return with_version(found, "qemu-img") if found else needed(missing, Status.MISSING, "qemu-img")
 
 
 def ssh_keygen(_host: Host) -> Finding:
@@ -43,7 +44,7 @@ def ssh(_host: Host) -> Finding:
 def of_openssh(name: str, without: Status) -> Finding:
     """A program of OpenSSH's client: they have no `--version`, and any will do."""
     found = shutil.which(name)
-    return Finding(Status.OK, found) if found else needed(remedies.missing(name, "ssh"), without)
+    return Finding(Status.OK, found) if found else needed(remedies.missing(name, "ssh"), without, "ssh")
 
 
 def with_version(path: str, need: str) -> Finding:
@@ -61,7 +62,7 @@ def virtiofsd(host: Host) -> Finding:
     try:
         found = find_virtiofsd()
     except HostError as exc:
-        return needed(exc, for_mounts(host))
+        return needed(exc, for_mounts(host), "virtiofsd")
     return Finding(Status.OK, str(found.path))
 
 
@@ -72,12 +73,13 @@ def user_namespaces(host: Host) -> Finding:
         command = [*namespace(None), shutil.which("true") or "/bin/true"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_S, check=False)
     except HostError as exc:
-        return needed(exc, for_mounts(host))
+        return needed(exc, for_mounts(host), "unshare")
     except subprocess.TimeoutExpired:
         return Finding(for_mounts(host), f"unshare has not ended within {PROGRAM_TIMEOUT_S:.0f} s")
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
-        return Finding(for_mounts(host), f"this user cannot make one: {said[0]}", remedies.allow_user_namespaces())
+        reason = said[0].removeprefix("unshare: ")
+        return Finding(for_mounts(host), f"this user cannot make one: {reason}", remedies.allow_user_namespaces())
     return Finding(Status.OK, "this user can make one")
 
 

@@ -165,5 +165,5 @@ def test_a_device_that_is_not_there_has_a_module(tmp_path: Path) -> None:
 def test_the_import_of_libvirt_fails_in_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     on("fedora", monkeypatch)
     library = "libvirt.so.0: cannot open shared object file: No such file or directory"
-    assert remedies.install_libvirt_module(library) == "install it: sudo dnf install libvirt-libs"
+    assert remedies.install_libvirt_module(library) == "install it: sudo dnf install libvirt-daemon-kvm"
     assert "pip install libvirt-python" in remedies.install_libvirt_module("No module named 'libvirt'")

@@ -115,7 +115,7 @@ def test_a_user_who_can_make_no_namespace(config: Config, tmp_path: Path, monkey
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     found = programs.user_namespaces(Host())
     assert found.status is Status.OPTIONAL
-    assert found.found == "this user cannot make one: unshare: Operation not permitted"
+    assert found.found == "this user cannot make one: Operation not permitted"
     assert "allow user namespaces" in (found.fix or "")
 
 
@@ -192,8 +192,21 @@ def test_the_conclusion() -> None:
     assert conclusion([result(Status.SLOWER), result(Status.OPTIONAL)]).text == (
         "`rum up` can work here, slower than it could, without 1 thing that some VMs need"
     )
-    with pytest.raises(HostError, match="cannot work here yet: libvirt is missing"):
+    with pytest.raises(HostError, match=r"cannot work here yet, because of libvirt$"):
         conclusion([result(Status.MISSING)])
+
+
+def test_one_command_installs_what_can_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": "fedora"})
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    check = Check("qemu", "why", lambda _host: None)
+    wrong = [Result(check, Finding(Status.MISSING, "x", "y", needs)) for needs in (("ssh",), ("qemu",), ("ssh",))]
+    with pytest.raises(HostError) as caught:
+        conclusion(wrong)
+    assert (caught.value.hint or "").startswith("install it: dnf install openssh-clients qemu-kvm; ")
+    with pytest.raises(HostError) as caught:
+        conclusion(wrong[:1])
+    assert "dnf" not in (caught.value.hint or "")
 
 
 def test_every_check_says_why_it_matters() -> None:
