@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rum.host.outcome import Outcome
+from rum.host.runs.rescue import copy_unseen
 from rum.host.vm.known import KnownVm
 
 DOWN = {
@@ -17,6 +18,7 @@ DOWN = {
 def down(vm: KnownVm) -> Outcome:
     """Shut the VM down, turn it off if it does not. Raises RumError."""
     with vm.lock():
+        copy_unseen(vm, vm.emit)
         how = vm.down()
     return Outcome(DOWN.get(how, "VM {} is down").format(vm.name))
 
@@ -26,6 +28,7 @@ def destroy(vm: KnownVm) -> Outcome:
     name = vm.name
     with vm.lock():
         drives = vm.describe_drives()
+        copy_unseen(vm, vm.emit)
         if not vm.destroy():
             return Outcome(f"there is no VM {name}: nothing to destroy")
     return Outcome(f"VM {name} is destroyed{with_drives(drives)}")

@@ -30,8 +30,7 @@ def console_log(guest: Guest, show: Show, *, follow: bool, check: Check) -> Outc
     show_new(tail, show)
     if follow:
         keep_showing(guest, tail, show, check)
-    if rest := tail.unfinished():
-        show(rest)
+    show_rest(tail, show)
     return Outcome(how_it_is(guest) if follow else "")
 
 
@@ -53,10 +52,18 @@ def show_new(tail: ConsoleTail, show: Show) -> None:
         show(line)
 
 
+def show_rest(tail: ConsoleTail, show: Show) -> None:
+    """The last line, which has no end."""
+    if rest := tail.unfinished():
+        show(rest)
+
+
 def kept_log(guest: Guest, show: Show) -> Outcome:
     """What is left of the console of a VM that was destroyed."""
     path = guest.paths.last_console
     if not path.exists():
         return Outcome(f"VM {guest.name} has never been started, so there is no console log")
-    show_new(ConsoleTail(path, 0), show)
+    tail = ConsoleTail(path, 0)
+    show_new(tail, show)
+    show_rest(tail, show)
     return Outcome(f"VM {guest.name} does not exist; this was the console of the last one of this name")

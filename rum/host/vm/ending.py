@@ -10,7 +10,7 @@ from rum.host.progress import phase
 from rum.host.vm.helpers import stop_daemons
 from rum.host.vm.known import KnownVm
 from rum.host.vm.libvirt_driver import ForeignDomainError
-from rum.host.vm.removal import remove_files
+from rum.host.vm.removal import keep_console, remove_files
 
 SHUTDOWN_TIMEOUT_S = 30
 PRESS_EVERY_S = 10
@@ -70,10 +70,12 @@ def force_off(vm: KnownVm) -> None:
 
 
 def remove(vm: KnownVm) -> bool:
-    """Remove the VM, its disks and its keys; the copies of its runs stay. Returns whether there was one."""
+    """Remove the VM, its disks and its keys; its runs' copies and its console's end stay. Whether there was one."""
     with vm.lock():
         had_domain = remove_domain(vm)
         stop_daemons(vm.paths)
+        if started := vm.last_start():
+            keep_console(vm.paths, started.console_offset)
         return remove_files(vm.paths) or had_domain
 
 

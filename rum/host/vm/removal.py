@@ -7,8 +7,24 @@ import os
 import shutil
 from pathlib import Path
 
-from rum.host.files import disk_errors
+from rum.host.errors import HostError
+from rum.host.files import disk_errors, make_private_dir, write_atomic
 from rum.host.paths import VmPaths
+
+KEPT_MAX = 1 << 20
+"""Bytes of the console's end that outlive the VM."""
+
+
+def keep_console(paths: VmPaths, offset: int) -> None:
+    """Put the end of the console's log, of what came after `offset`, beside the copies of the runs, if that works."""
+    with contextlib.suppress(OSError, HostError):
+        size = paths.console_log.stat().st_size
+        with paths.console_log.open("rb") as log:
+            log.seek(max(offset if offset <= size else 0, size - KEPT_MAX))
+            data = log.read(KEPT_MAX)
+        if data:
+            make_private_dir(paths.runs)
+            write_atomic(paths.last_console, data)
 
 
 def remove_files(paths: VmPaths) -> bool:

@@ -23,7 +23,8 @@ from rum.host.errors import ConfigError, HostError
 from rum.host.events import Event, Notice, Phase
 from rum.host.guest.drives import drives_script
 from rum.host.qemu_img import image_info
-from rum.host.vm import domain_xml, vhost_user, virtiofsd
+from rum.host.runs.console_log import console_log
+from rum.host.vm import domain_xml, removal, vhost_user, virtiofsd
 from rum.host.vm.daemons import Daemon
 from rum.host.vm.helpers import stop_daemons
 from rum.host.vm.libvirt_driver import CidInUseError, LibvirtDriver
@@ -497,6 +498,27 @@ def test_destroy_leaves_only_the_copies_of_the_runs(project: Path) -> None:
     assert [entry.name for entry in vm.paths.state.iterdir()] == ["runs"]
     assert not vm.paths.runtime.exists()
     assert not vm.destroy()
+
+
+def test_destroy_keeps_the_end_of_the_console(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "KEPT_MAX", 8)
+    vm = machine(project)
+    vm.start()
+    last = vm.last_start()
+    assert last
+    offset = last.console_offset
+    vm.paths.console_log.write_bytes(b"x" * offset + b"the last start")
+    assert vm.destroy()
+    assert vm.paths.last_console.read_bytes() == b"st start"
+    assert vm.paths.last_console.stat().st_mode & 0o777 == 0o600
+    shown: list[str] = []
+    outcome = console_log(vm, shown.append, follow=True, check=lambda: None)
+    assert shown == ["st start"]
+    assert "does not exist" in outcome.text
+    assert vm.start().created
+    shown.clear()
+    console_log(vm, shown.append, follow=False, check=lambda: None)
+    assert "st start" not in shown
 
 
 def test_a_destroyed_vm_starts_anew(project: Path) -> None:
