@@ -234,7 +234,7 @@ class Project:
                 stdout=subprocess.PIPE,
                 stderr=written,
                 text=True,
-                # A test runner that was started in the background ignores it, and so would rum.
+                # What a test runner that was started in the background ignores rum would ignore, too.
                 preexec_fn=heed_interrupts,
             )
         return Live(process, Path(stderr))
@@ -285,8 +285,9 @@ def read_if_there(path: Path) -> bytes:
 
 
 def heed_interrupts() -> None:
-    """In a child: SIGINT ends it, as it does in a terminal."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """In a child: signals end it, as in a terminal, also where the test runner was started in the background."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def poll(within_s: float, what: str) -> Iterator[None]:

@@ -31,6 +31,7 @@ from rum.protocol.fields import (
     no_nul,
 )
 from rum.protocol.frames import Kind
+from rum.protocol.limits import STDIN_WINDOW
 from rum.protocol.messages import Message
 
 EXEC_PREFIX = "exec-"
@@ -45,18 +46,25 @@ BACKLOG_MAX = 64 * 1024
 SIGNAL_MAX = 64
 """The last of the real-time signals (signal(7))."""
 
-STDIN_MAX = 256 * 1024
-"""Input that may wait for the command in memory; what is more stays in the client's socket."""
+STDIN_MAX = 512 * 1024
+"""Input that may wait for the command in memory; what is more stays in the socket of a client that minds no window."""
+
+GRANT_MIN = STDIN_WINDOW // 4
+"""Bytes that the command has read since its client was last told that there is room again."""
 
 
 @dataclass(frozen=True)
 class ExecRequest:
-    """The parameters of an `exec`. `size` is rows and columns of its terminal, None for pipes."""
+    """The parameters of an `exec`. `size` is rows and columns of its terminal, None for pipes.
+
+    `window`: the client wants to know how much input there is room for, and sends no more than that.
+    """
 
     command: Command
     timeout_s: float | None
     stdin: bool
     size: tuple[int, int] | None
+    window: bool
 
     @staticmethod
     def parse(params: Message) -> ExecRequest:
@@ -73,7 +81,8 @@ class ExecRequest:
             terminal=terminal,
         )
         size = parse_size(get_object(params, "tty")) if terminal else None
-        return ExecRequest(command, get_seconds(params, "timeout_s"), get_bool(params, "stdin", default=False), size)
+        stdin, window = (get_bool(params, name, default=False) for name in ("stdin", "window"))
+        return ExecRequest(command, get_seconds(params, "timeout_s"), stdin, size, window)
 
 
 def parse_size(message: Message) -> tuple[int, int]:
@@ -82,13 +91,17 @@ def parse_size(message: Message) -> tuple[int, int]:
 
 
 class Stdin:
-    """The command's input: bounded, written as fast as the command reads it."""
+    """The command's input: bounded, written as fast as the command reads it. `grant` is told what it has taken."""
 
-    def __init__(self, loop: Loop, fd: int, on_room: Callable[[bool], None]) -> None:
+    def __init__(
+        self, loop: Loop, fd: int, on_room: Callable[[bool], None], grant: Callable[[int], None] = lambda _size: None
+    ) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
         self._watch = loop.watch(fd, lambda _events: self._write())
         self._on_room = on_room
+        self._grant = grant
+        self._taken = 0
         self._pending = bytearray()
         self._ending = False
         self._closed = False
@@ -96,6 +109,8 @@ class Stdin:
     def take(self, data: bytes) -> None:
         """Pass on these bytes; none is the end."""
         if self._closed:
+            # Nobody wants it any more, and whoever sends it must not wait for that.
+            self._took(len(data))
             return
         self._pending += data
         self._ending = self._ending or not data
@@ -108,11 +123,14 @@ class Stdin:
             self._watch.want(0)
             os.close(self._fd)
             self._on_room(True)
+            self._took(len(self._pending))
 
     def _write(self) -> None:
         try:
             while self._pending:
-                del self._pending[: os.write(self._fd, self._pending)]
+                written = os.write(self._fd, self._pending)
+                del self._pending[:written]
+                self._took(written)
         except BlockingIOError:
             pass
         except OSError:
@@ -124,6 +142,12 @@ class Stdin:
             return
         self._watch.want(WRITE if self._pending else 0)
         self._on_room(len(self._pending) < STDIN_MAX)
+
+    def _took(self, size: int) -> None:
+        self._taken += size
+        if self._taken >= GRANT_MIN:
+            taken, self._taken = self._taken, 0
+            self._grant(taken)
 
 
 class Exec:
@@ -154,6 +178,8 @@ class Exec:
     def start(self) -> None:
         """Start the command; where it cannot be started that is its result, with the reason on STDERR."""
         child_ends: list[int] = []
+        # Before anything else: it is by this that the host knows that there will be more of them.
+        self._grant(STDIN_WINDOW)
         try:
             self._held.prepare()
             self._open_terminal(child_ends) if self._request.size else self._open_pipes(child_ends)
@@ -188,7 +214,7 @@ class Exec:
         if self._request.stdin:
             child_stdin, our_end = os.pipe2(os.O_CLOEXEC)
             child_ends.append(child_stdin)
-            self._stdin = Stdin(self._loop, our_end, self._connection.read_more)
+            self._stdin = Stdin(self._loop, our_end, self._connection.read_more, self._grant)
         else:
             child_ends.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         child_ends.append(self._open_output(Kind.STDOUT))
@@ -209,7 +235,7 @@ class Exec:
         child_ends.append(child_end)
         self._set_size(self._request.size or (24, 80))
         self._add_pump(Pump(self._loop, os.dup(self._terminal)), Kind.STDOUT)
-        self._stdin = Stdin(self._loop, os.dup(self._terminal), self._connection.read_more)
+        self._stdin = Stdin(self._loop, os.dup(self._terminal), self._connection.read_more, self._grant)
 
     def _add_pump(self, pump: Pump, kind: Kind) -> None:
         pump.on_data = lambda data: self._gatherer.take(kind, data)
@@ -230,6 +256,11 @@ class Exec:
     def _drained(self) -> None:
         for pump in self._pumps:
             pump.pause(False)
+
+    def _grant(self, size: int) -> None:
+        """Tell the client that the command's input has room for so much more."""
+        if self._request.window and not self._connection.answered:
+            self._connection.event({"type": "window", "bytes": size})
 
     def _take(self, received: Received) -> None:
         if self._connection.answered:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import select
 import signal
@@ -20,7 +21,7 @@ from rum.host.events import Emit, Notice
 from rum.host.interrupts import NotedSignals
 from rum.host.terminal import Terminal, is_ours
 from rum.protocol import OUTPUT_KINDS, ErrorCode, Kind, LogEvent, Message, Received, split_output
-from rum.protocol.limits import PEER_LOST_S, SEND_MAX
+from rum.protocol.limits import PEER_LOST_S, SEND_MAX, STDIN_UNASKED
 
 EXIT_TIMED_OUT = 124
 
@@ -50,12 +51,14 @@ class ExecRequest:
     env: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
 
-    def params(self, terminal: Terminal | None) -> Message:
+    def params(self, terminal: Terminal | None, *, window: bool = False) -> Message:
         """The parameters of the `exec` request; what is not set is left to the agent."""
         env = {name: as_sent(value) for name, value in self.env.items()}
         wanted: Message = {"argv": [as_sent(word) for word in self.argv], "stdin": True, "env": env}
         cwd = None if self.cwd is None else as_sent(self.cwd)
         optional = {"user": self.user, "cwd": cwd, "timeout_s": self.timeout_s}
+        if window:
+            wanted["window"] = True
         wanted.update({key: value for key, value in optional.items() if value is not None})
         if terminal is not None:
             wanted["tty"] = terminal.size()
@@ -91,6 +94,8 @@ class ExecSession:
         self._emit = emit
         self._signalled: int | None = None
         self._unsent = bytearray()
+        self._room = math.inf
+        self._heard = False
         self._silence_s = 0.0
 
     def run(self, request: ExecRequest) -> int:
@@ -98,7 +103,10 @@ class ExecSession:
 
         Whatever is raised ends the command in the guest.
         """
-        self._connection.send_request("exec", request.params(self._terminal))
+        # Only signals could be kept waiting by input that the command does not read.
+        window = self._signals is not None
+        self._room = STDIN_UNASKED if window else math.inf
+        self._connection.send_request("exec", request.params(self._terminal, window=window))
         while True:
             try:
                 for received in self._connection.received():
@@ -106,6 +114,7 @@ class ExecSession:
                         self._connection.acknowledge()
                         return exit_status(received.message or {})
                     self._show(received)
+                self._mind_heartbeat()
             except AgentError as exc:
                 # An agent from before there were signals: it has ended the connection, and the command with it.
                 if self._signalled is None or exc.agent_code != ErrorCode.PROTOCOL.value:
@@ -115,8 +124,23 @@ class ExecSession:
 
     def _show(self, received: Received) -> None:
         stream = OUTPUT_KINDS.get(received.frame.kind)
+        self._mind_room(received.message)
         if stream is not None:
             self._output(stream, *split_output(received.frame.payload))
+
+    def _mind_room(self, message: Message | None) -> None:
+        """Input that the command does not read must not be what our signals wait behind."""
+        if message is not None and message["type"] == "window":
+            check_message("window", message)
+            self._room += message["bytes"]
+        elif not self._heard:
+            # An agent that does not begin with it has no windows: there, the socket is what keeps us waiting.
+            self._room = math.inf
+        self._heard = True
+
+    def _mind_heartbeat(self) -> None:
+        if self._connection.heartbeats and not self._heard:
+            self._mind_room(None)
 
     def _write(self, stream: str, _timestamp_us: int, data: bytes) -> None:
         """Write to our own stream. A reader that pauses is waited for, but signals go on meanwhile."""
@@ -143,7 +167,7 @@ class ExecSession:
     def _move(self) -> None:
         """Wait until something can be moved, and move it."""
         start = time.monotonic()
-        reads = self._stdin is not None and not self._unsent and is_ours(self._stdin)
+        reads = self._stdin is not None and self._room > 0 and not self._unsent and is_ours(self._stdin)
         ready = self._poll({self._stdin: select.POLLIN} if reads and self._stdin is not None else {}, listening=True)
         event = ready.get(self._connection.fileno(), 0)
         if event & select.POLLOUT:
@@ -193,7 +217,7 @@ class ExecSession:
 
     def _read_stdin(self, stdin: int) -> None:
         try:
-            data = os.read(stdin, SEND_MAX)
+            data = os.read(stdin, int(min(SEND_MAX, self._room)))
         except OSError as exc:
             if exc.errno != errno.EIO:  # A terminal that has been closed.
                 text = f"standard input cannot be read: {exc.strerror}; the command gets nothing more of it"
@@ -201,6 +225,7 @@ class ExecSession:
             data = b""
         if not data:
             self._stdin = None
+        self._room -= len(data)
         self._unsent += self._connection.encode(Kind.STDIN, data)
 
 

@@ -101,5 +101,11 @@ WAIT_MAX_S = 300.0
 SYNC_MAX_S = 300.0
 """How long the disks may take to store what a System script has written: gigabytes on a slow disk, not a broken one."""
 
+STDIN_UNASKED = 128 * 1024
+"""What a host sends of a command's input before it knows how much the agent has room for."""
+
+STDIN_WINDOW = 128 * 1024
+"""What an agent has room for besides: as much as is on its way while the command reads the other half."""
+
 STALLED_CLIENT_S = 60.0
 """A client that has taken no byte for so long while bytes were waiting is closed; the run goes on without it."""

@@ -229,10 +229,18 @@ FIELDS: dict[str, dict[str, Check]] = {
         "scripts": list_of(SCRIPT),
     },
     "exec": ENDING,
+    "window": {"bytes": count},
     "forward": {"reset": boolean, "received": count, "sent": count},
     "ports": {"tcp": ports},
     "runs": {"runs": list_of(SUMMARY, "run_id")},
 }
 
-REQUIRED = {"run_started": "run_id", "script_started": "name", "result": "success", "ports": "tcp", "runs": "runs"}
+REQUIRED = {
+    "run_started": "run_id",
+    "script_started": "name",
+    "result": "success",
+    "ports": "tcp",
+    "runs": "runs",
+    "window": "bytes",
+}
 """Fields without which a message says nothing."""

@@ -64,7 +64,7 @@ class AgentError(GuestError):
 class AgentConnection:
     """An authenticated connection that takes one request. Owns its socket.
 
-    Reads happen in `events`; `welcome` is set once `open_agent` has returned.
+    Reads happen in `events`; `welcome` is set once `open_agent` has returned, `heartbeats` are counted.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -72,6 +72,7 @@ class AgentConnection:
         self._sock.setblocking(False)
         self._conversation = Conversation(Role.HOST)
         self.welcome: Message = {}
+        self.heartbeats = 0
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +200,9 @@ class AgentConnection:
             kind = received.message["type"] if received.message else ""
             if kind == "error":
                 raise agent_error(received.message or {})
-            if kind != "heartbeat":
+            if kind == "heartbeat":
+                self.heartbeats += 1
+            else:
                 yield received
 
     def _decoded(self) -> Iterator[Received]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from rum.protocol import Kind, encode_frame
-from tests.unit.agent.harness import Agent, Client, is_running, subset, wait_until
+from rum.protocol.limits import CHUNK_MAX, STDIN_UNASKED, STDIN_WINDOW
+from tests.unit.agent.harness import Agent, Answer, Client, is_running, subset, wait_until
 
 
 @pytest.fixture
@@ -268,6 +269,54 @@ class TestSignals:
             assert client.finish().end["exit_code"] == 127
 
 
+class TestWindow:
+    """How much input there is room for, for clients that ask."""
+
+    def test_it_is_the_first_frame_and_keeps_the_client_from_being_stuck(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "echo begun; exec sleep 300", stdin=True, window=True)
+        client.wait_for_output(b"begun")
+        assert client.answer.messages == [{"type": "window", "bytes": STDIN_WINDOW}]
+        for _ in range((STDIN_UNASKED + STDIN_WINDOW) // CHUNK_MAX):
+            client.send(Kind.STDIN, bytes(CHUNK_MAX))
+        client.message({"type": "signal", "signal": signal.SIGTERM})
+        assert ending_of(client) == ended(None, signal.SIGTERM)
+
+    def test_it_grows_by_what_the_command_reads(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "wc -c", stdin=True, window=True)
+        room, size = STDIN_UNASKED, 5_000_000
+        sent = 0
+        while sent < size:
+            client.read_until(lambda answer, least=sent: room + granted(answer) > least)  # type: ignore[misc]
+            piece = min(CHUNK_MAX, room + granted(client.answer) - sent, size - sent)
+            client.send(Kind.STDIN, bytes(piece))
+            sent += piece
+        client.send(Kind.STDIN, b"")
+        answer = client.finish()
+        assert (int(answer.stdout), answer.end["exit_code"]) == (size, 0)
+        assert granted(answer) <= STDIN_WINDOW + size
+
+    def test_a_command_that_closes_its_input_makes_room_for_all_of_it(self, agent: Agent) -> None:
+        client = begin(agent, "sh", "-c", "exec <&-; echo closed; exec sleep 300", stdin=True, window=True)
+        client.wait_for_output(b"closed")
+        for _ in range(40):
+            client.send(Kind.STDIN, bytes(CHUNK_MAX))
+        client.read_until(lambda answer: granted(answer) > 30 * CHUNK_MAX)
+        client.message({"type": "signal", "signal": signal.SIGTERM})
+        assert ending_of(client) == ended(None, signal.SIGTERM)
+
+    def test_who_does_not_ask_is_not_told(self, agent: Agent) -> None:
+        client = begin(agent, "cat", stdin=True)
+        for _ in range(40):
+            client.send(Kind.STDIN, bytes(CHUNK_MAX // 4))
+        client.send(Kind.STDIN, b"")
+        assert client.finish().types == ["result"]
+
+
+def granted(answer: Answer) -> int:
+    """Bytes of input that there is, or has been, room for."""
+    return sum(message["bytes"] for message in answer.of("window"))
+
+
 def ending_of(client: Client) -> dict[str, object]:
     """How the command ended."""
     return {name: value for name, value in client.finish().end.items() if name != "type"}
@@ -412,6 +461,7 @@ class TestTerminal:
         {"argv": ["true"], "env": {"A": "\0"}},
         {"argv": ["true"], "timeout_s": -1},
         {"argv": ["true"], "stdin": "yes"},
+        {"argv": ["true"], "window": 1},
         {"argv": ["true"], "tty": {"rows": 24}},
         {"argv": ["true"], "tty": {"rows": 70000, "cols": 1}},
     ],

@@ -97,6 +97,17 @@ class TestSignals:
         assert (process.returncode, err) == (143, b"")
         assert set(out) == set(b"y\n")
 
+    def test_they_do_not_wait_behind_input_that_nobody_reads(self, guest: LocalGuest) -> None:
+        with (
+            open("/dev/full", "rb") as endless,
+            start(guest, *sh("echo begun; exec sleep 300"), stdin=endless) as process,
+        ):
+            assert process.stdout
+            read_up_to(process.stdout, b"begun\n")
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=30) == (b"", b"")
+        assert process.returncode == 143
+
     def test_an_agent_from_before_there_were_signals_ends_the_command(self, tmp_path: Path) -> None:
         with agent_in(tmp_path) as agent:
             agent.setup = "from rum.protocol import phases\nfor row in phases.HOST_SENDS.values(): row.pop('signal', 0)"

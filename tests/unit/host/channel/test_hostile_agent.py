@@ -150,6 +150,7 @@ BASES: dict[str, Message] = {
     "forward": {"type": "result", "reset": False, "received": 0, "sent": 0},
     "ports": {"type": "ports", "tcp": [22]},
     "runs": {"type": "runs", "runs": [LISTED]},
+    "window": {"type": "window", "bytes": 1},
     "welcome": {},
 }
 
@@ -162,6 +163,8 @@ def plays_for(kind: str, message: Message) -> tuple[dict[str, Play], Message]:
         return {"status": saying(message)}, {}
     if kind == "exec":
         return {"exec": saying(message)}, {}
+    if kind == "window":
+        return {"exec": saying(message, BASES["exec"])}, {}
     if kind == "forward":
         return {"forward": saying({"type": "connected"}, message)}, {}
     if kind == "error":
@@ -171,7 +174,7 @@ def plays_for(kind: str, message: Message) -> tuple[dict[str, Play], Message]:
 
 
 def commands_for(kind: str) -> list[list[str]]:
-    if kind == "exec":
+    if kind in ("exec", "window"):
         return [["exec", "--", "true"]]
     if kind == "forward":
         return [["proxy", "22"]]
