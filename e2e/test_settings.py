@@ -52,7 +52,7 @@ source = "late"
 target = "/srv/late"
 """
 
-LATER = "it takes effect at the next start ('rum down', 'rum up')"
+LATER = "it takes effect at the next start (`rum reboot`)"
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from rum.host.outcome import Outcome
 from rum.host.runs.rescue import copy_unseen
+from rum.host.show.table import aligned
+from rum.host.sizes import show_size
+from rum.host.survey import disk_use
 from rum.host.vm.known import KnownVm
 
 DOWN = {
@@ -34,9 +37,14 @@ def destroy(vm: KnownVm) -> Outcome:
     return Outcome(f"VM {name} is destroyed{with_drives(drives)}")
 
 
-def destroy_question(vm: KnownVm) -> str:
-    """What `rum destroy` asks before it deletes what nothing brings back."""
-    return f"Remove VM {vm.name}{with_drives(vm.describe_drives())} and its disk?"
+def what_goes(vm: KnownVm) -> list[str]:
+    """The lines that `rum destroy` shows before it deletes what nothing brings back."""
+    if not vm.exists():
+        return [f"There is no VM {vm.name}; what may be left of one goes."]
+    rows = [("root disk", f"{show_size(disk_use(vm.paths.overlay))} on this host")]
+    rows += [("drive", drive) for drive in vm.describe_drives()]
+    rows += [("and", "its keys and its console's log; the copies of its runs stay, and so does its rum.toml")]
+    return [f"VM {vm.name} of {vm.identity.path} goes, with", *(f"  {line}" for line in aligned(rows))]
 
 
 def with_drives(drives: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +56,12 @@ def agent_status(vm: KnownVm, patience_s: float) -> Message | None:
     return {key: value for key, value in answer.items() if key != "type"}
 
 
-def disk_use(directory: Path) -> int:
-    """Bytes that the files of a VM take on this host; disks have holes."""
-    try:
-        return sum(entry.stat(follow_symlinks=False).st_blocks * BLOCK_SIZE for entry in os.scandir(directory))
-    except OSError:
-        return 0
+def disk_use(*paths: str | Path) -> int:
+    """Bytes that files, and the files in directories, take on this host: disks have holes."""
+    total = 0
+    for path in paths:
+        # It may be removed meanwhile.
+        with contextlib.suppress(OSError):
+            inside = [entry.path for entry in os.scandir(path)] if os.path.isdir(path) else []
+            total += os.lstat(path).st_blocks * BLOCK_SIZE + disk_use(*inside)
+    return total

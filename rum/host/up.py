@@ -34,12 +34,13 @@ STALE_STATE_MS = 5000
 """libvirt takes a moment to notice that a QEMU was killed, and until then says that the VM runs."""
 
 
-def up(machine: Machine, emit: Emit) -> Outcome:
+def up(machine: Machine, emit: Emit, begun: float | None = None) -> Outcome:
     """Create or start the VM, provision it, return. Raises RumError.
 
     The lock is held for the first part only: runs are kept apart by the agent, and `rum down` must work meanwhile.
+    `begun`: when the command began, by the monotonic clock; now, unless it did something before.
     """
-    begun = time.monotonic()
+    begun = time.monotonic() if begun is None else begun
     with machine.lock():
         started = machine.start()
     looked_at = time.monotonic()
@@ -57,6 +58,19 @@ def up(machine: Machine, emit: Emit) -> Outcome:
         connection = await_boot(machine, emit)
     prepare_agent(machine, connection, emit)
     return provisioned_and_released(machine, emit, "rum up", begun)
+
+
+def reboot(machine: Machine, emit: Emit) -> Outcome:
+    """Shut a VM that runs down, start it as rum.toml has it now, and show what its boot scripts do. Raises RumError.
+
+    Its domain is started anew: a guest that reboots by itself keeps the processors, memory, mounts and drives it has.
+    """
+    begun = time.monotonic()
+    require_running(machine)
+    with machine.lock():
+        machine.require_startable()
+        machine.down()
+    return up(machine, emit, begun)
 
 
 def provision(machine: Machine, emit: Emit, mode: Mode, start: str | None = None) -> Outcome:

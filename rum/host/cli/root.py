@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "provision": "rum.host.cli.vm:provision",
     "wait": "rum.host.cli.wait:wait",
     "down": "rum.host.cli.vm:down",
+    "reboot": "rum.host.cli.vm:reboot",
     "destroy": "rum.host.cli.vm:destroy",
     "status": "rum.host.cli.status:status",
     "list": "rum.host.cli.list:list_",

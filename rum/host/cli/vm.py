@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -54,6 +55,19 @@ def down(options: Options) -> int:
     return options.end(lifecycle.down(options.vm()))
 
 
+@command(examples=["rum reboot"])
+@global_options
+@click.pass_obj
+def reboot(options: Options) -> int:
+    """Shut the VM down and start it again.
+
+    It starts as rum.toml has it now, and its boot scripts run; as `rum down` and `rum up`, but only where it can start.
+    """
+    from rum.host import up as story
+
+    return options.end(story.reboot(options.machine(), options.renderer.emit))
+
+
 @command(examples=["rum destroy     # asks first", "rum destroy -y"])
 @global_options
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -63,13 +77,15 @@ def destroy(options: Options, yes: bool) -> int:
     from rum.host import lifecycle
 
     vm = options.vm()
-    if yes or confirmed(options, lifecycle.destroy_question(vm)):
+    if yes or confirmed(options, lifecycle.what_goes(vm)):
         return options.end(lifecycle.destroy(vm))
     return options.end(interrupted(f"VM {vm.name} was not destroyed"))
 
 
-def confirmed(options: Options, question: str) -> bool:
-    """What the user says. Raises UsageError where nobody can be asked."""
+def confirmed(options: Options, what_goes: Sequence[str]) -> bool:
+    """What the user says, who is shown what goes. Raises UsageError where nobody can be asked."""
     if options.output == "json" or not sys.stdin.isatty():
         raise click.UsageError("destroy removes the VM's disks and nobody can be asked here; say so with -y")
-    return click.confirm(question, err=True)
+    for line in what_goes:
+        click.echo(line, err=True)
+    return click.confirm("Remove it?", err=True)

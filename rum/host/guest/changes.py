@@ -79,7 +79,7 @@ def applied_now(config: Config, started: LastStart) -> Iterator[str]:
 
 def applied_later(config: Config, started: LastStart) -> Iterator[str]:
     """What a running VM gets at its next start."""
-    when = "it takes effect at the next start ('rum down', 'rum up')"
+    when = "it takes effect at the next start (`rum reboot`)"
     for difference in differences(config, started):
         yield f"{difference.key} is now {difference.wanted}, the VM runs with {difference.had}; {when}"
     had = {mount.tag: mount for mount in started.mounts}
@@ -88,4 +88,4 @@ def applied_later(config: Config, started: LastStart) -> Iterator[str]:
         if before is None or before.source != mount.source:
             yield f"{mount.source} is to be mounted at {mount.target}; {when}"
         elif before.readonly and not mount.readonly:
-            yield f"{mount.target} is writable from the next start on ('rum down', 'rum up')"
+            yield f"{mount.target} is writable from the next start on (`rum reboot`)"

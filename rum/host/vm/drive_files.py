@@ -19,7 +19,7 @@ from rum.host.sizes import show_size
 from rum.host.store import VmState
 from rum.protocol import ProvisionScript
 
-NEXT_START = "at the next start ('rum down', 'rum up')"
+NEXT_START = "at the next start (`rum reboot`)"
 
 
 def attached_drives(paths: VmPaths, state: VmState) -> list[str]:

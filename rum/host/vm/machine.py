@@ -14,6 +14,7 @@ from rum.host.config.model import Config
 from rum.host.events import Emit, Notice, Phase
 from rum.host.guest.changes import applied_later, applied_now, kept_until_destroy
 from rum.host.guest.settings import GuestSettings, seeded_settings
+from rum.host.images.resolve import require_unchanged
 from rum.host.ports import forwards
 from rum.host.progress import phase
 from rum.host.store import VmState
@@ -93,6 +94,17 @@ class Machine(KnownVm):
                 self._tell(applied_later(self._config, started), warning=True)
                 self._tell(drive_files.applied_later(self._config, self._paths, state), warning=True)
             return Started(created, booted, started.accelerator, started.transport)
+
+    def require_startable(self) -> None:
+        """Raise what a start would raise before it changes anything, ConfigError included.
+
+        To be called before the VM is shut down only to be started again.
+        """
+        with self.lock(), forwards.prepared(self._config, self._paths, self._emit):
+            state = self.require_state()
+            drive_files.refuse_shrinking(self._config, self._paths, state)
+            require_unchanged(state.image)
+            check_host(self._config, self.driver(), state.image.reference)
 
     def note_answer(self) -> None:
         """Remember that the agent of this VM has answered, which it does once its first boot cannot be undone."""

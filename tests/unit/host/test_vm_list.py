@@ -35,6 +35,12 @@ class Home:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
+    @classmethod
+    def of(cls, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+        for variable, name in (("XDG_STATE_HOME", "state"), ("XDG_RUNTIME_DIR", "run")):
+            monkeypatch.setenv(variable, str(directory / name))
+        return cls(directory)
+
     def make(self, name: str, *, started: LastStart | None = None, uri: str = "test:///default") -> VmPaths:
         project = self.directory / name
         project.mkdir()
@@ -50,9 +56,7 @@ class Home:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    for variable, name in (("XDG_STATE_HOME", "state"), ("XDG_RUNTIME_DIR", "run")):
-        monkeypatch.setenv(variable, str(tmp_path / name))
-    return Home(tmp_path)
+    return Home.of(tmp_path, monkeypatch)
 
 
 def by_name() -> dict[str, ListedVm]:

@@ -13,7 +13,7 @@ from rum.host.guest.changes import applied_later, applied_now, kept_until_destro
 from rum.host.guest.settings import mounts_of, seeded_settings
 from rum.host.store import BaseImage, LastStart, VmState
 
-LATER = "it takes effect at the next start ('rum down', 'rum up')"
+LATER = "it takes effect at the next start (`rum reboot`)"
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_mount_becomes_writable_at_the_next_start(config: Config) -> None:
     mount = Mount(Path("/src"), "/srv", "srv", readonly=True)
     started = start_of(dataclasses.replace(config, mounts=(mount,)))
     wanted = dataclasses.replace(config, mounts=(dataclasses.replace(mount, readonly=False),))
-    assert list(applied_later(wanted, started)) == ["/srv is writable from the next start on ('rum down', 'rum up')"]
+    assert list(applied_later(wanted, started)) == ["/srv is writable from the next start on (`rum reboot`)"]
 
 
 @pytest.mark.parametrize(

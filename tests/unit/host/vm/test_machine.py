@@ -245,6 +245,25 @@ def test_disks_do_not_shrink(project: Path, running: bool) -> None:
     assert [image_info(path).virtual_size >> 20 for path in (vm.paths.overlay, vm.paths.drive("data"))] == [64, 8]
 
 
+def test_what_keeps_a_vm_from_starting_again_is_said_while_it_runs(project: Path) -> None:
+    vm = machine(project)
+    vm.start()
+    vm.require_startable()
+    toml = project / "rum.toml"
+    toml.write_text(TOML.replace('"64M"', '"32M"'))
+    with pytest.raises(ConfigError, match="disks only grow"):
+        machine(project).require_startable()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        toml.write_text(f"{TOML}[[ports]]\nhost = {taken.getsockname()[1]}\nguest = 80\n")
+        with pytest.raises(HostError, match="port"):
+            machine(project).require_startable()
+    toml.write_text(TOML)
+    os.utime(project / "base.qcow2", ns=(1, 1))
+    with pytest.raises(HostError, match="changed"):
+        machine(project).require_startable()
+    assert machine(project).is_running()
+
+
 def test_a_disk_smaller_than_its_image_has_the_image_s_size(project: Path) -> None:
     edit(project, 'disk = "64M"', 'disk = "8M"')
     machine(project).start()
@@ -263,7 +282,7 @@ def test_a_running_vm_gets_larger_and_new_disks_at_its_next_start(project: Path)
     events: list[Event] = []
     vm = machine(project, events)
     assert not vm.start().booted
-    later = "at the next start ('rum down', 'rum up')"
+    later = "at the next start (`rum reboot`)"
     assert [event.text for event in events if isinstance(event, Notice)] == [
         f"disk is now 128 MiB, the VM runs with 64 MiB; it takes effect {later}",
         f"drives.data.size is now 16 MiB, the disk has 8 MiB; it grows {later}",
