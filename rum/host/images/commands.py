@@ -17,6 +17,7 @@ from rum.host.images.lock import drop_lock, image_lock_if_free
 from rum.host.images.resolve import describe_image, is_url, resolve_image
 from rum.host.images.usage import Usage, find_usage
 from rum.host.outcome import Outcome, counted
+from rum.host.progress import phase
 from rum.host.show.table import aligned
 from rum.host.sizes import show_size
 
@@ -45,7 +46,8 @@ def pull(image: ImageConfig, emit: Emit) -> Outcome:
         raise ConfigError(
             f"{image.base} is neither a URL nor an image that rum knows{suggestion(image.base, CATALOGUE)}"
         )
-    found = resolve_image(image, Path("/nonexistent"), emit)
+    with phase(emit, "image"):
+        found = resolve_image(image, Path("/nonexistent"), emit)
     return Outcome(f"{describe_image(found)} is in {found.path}")
 
 

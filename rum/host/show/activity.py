@@ -25,7 +25,7 @@ LINE_WIDTH = 80
 And a terminal that becomes narrower breaks wider lines anew; tmux moves them into its history, where nothing can draw.
 """
 
-BAR_WIDTH = 30
+BAR_WIDTH = 24
 
 
 @dataclass

@@ -80,7 +80,7 @@ def test_pull_downloads_as_up_would(
 ) -> None:
     command = Command(capfd, "pull", "debian-12")
     assert (command.exit, command.err) == (0, "")
-    assert command.out == f"debian-12 (qcow2, 1 GiB) is in {pulled(cache)}\n"
+    assert command.out.splitlines()[1:] == [f"debian-12 (qcow2, 1 GiB) is in {pulled(cache)}"]
     image = resolve_image(ImageConfig("debian-12"), tmp_path, lambda event: None)
     assert image.path == str(pulled(cache))
     assert [path for path, _ in server.requests].count(f"/{FILE}") == 1

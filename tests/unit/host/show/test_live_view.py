@@ -104,7 +104,7 @@ def test_a_download_has_a_bar_a_rate_and_an_end(clock: list[float]) -> None:
     shown.view.take(Progress("debian.qcow2", 100 * MIB, 400 * MIB))
     assert [line.rstrip() for line in shown.live()] == [
         "⠋ image    debian.qcow2" + " " * 51 + "10.0 s",
-        "  " + "━" * 8 + "─" * 22 + " 100 MiB of 400 MiB (25 %), 10 MiB/s, 30 s left",
+        "  " + "━" * 6 + "─" * 18 + " 100 MiB of 400 MiB (25 %), 10 MiB/s, 30 s left",
     ]
     shown.view.take(Progress("debian.qcow2", 400 * MIB, 400 * MIB))
     assert len(shown.live()) == 1
