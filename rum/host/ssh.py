@@ -103,7 +103,7 @@ def await_sshd(vm: Guest, emit: Emit) -> None:
         if deadline.expired:
             missing = "it has no host keys" if not keys else f"nobody listens at port {SSH_PORT} of its loopback"
             text = f"no sshd answers in VM {vm.name} after {deadline.seconds:.0f} s: {missing}"
-            raise GuestError(text, hint="`rum exec -t -- bash` needs none")
+            raise GuestError(text, hint="`rum shell` needs none")
         pause(RETRY_S, deadline)
     note_host_keys(vm, keys)
 

@@ -20,6 +20,9 @@ from rum.host.show.render import Ending, Verbosity
 
 EXIT_RUM_FAILED = 125
 
+ROUTINELY_ENDED = ("proxy", "forward-ports")
+"""Helpers that nobody waits for a word of: ssh's connection gets the Ctrl+C that is meant for ssh, too."""
+
 
 def run(arguments: list[str]) -> int:
     """Run the command line and show how it ended; only BrokenPipeError gets out."""
@@ -68,6 +71,8 @@ def end(options: Options, ending: Ending) -> int:
 def end_by_signal(options: Options, number: int) -> int:
     """Somebody has asked for the end; where the terminal has gone with them, nobody can be told."""
     ending = Ending.of_outcome(options.command, outcome_of_signal(options.command, number))
+    if options.command in ROUTINELY_ENDED:
+        return ending.exit
     try:
         return end(options, ending)
     except OSError:

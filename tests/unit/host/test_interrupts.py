@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import os
 import signal
+import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -138,6 +142,34 @@ def test_control_c_while_an_image_comes_leaves_what_has_come(tmp_path: Path) -> 
         assert (path, ranged != "") == ("/a.qcow2", True)
         [image] = tmp_path.rglob("rum/images/*.qcow2")
         assert image.read_bytes() == content
+
+
+def test_the_connection_of_ssh_says_nothing_of_a_control_c_that_is_meant_for_ssh(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest, tcp_server() as port:
+        settings = command(guest, "proxy", str(port))
+        with subprocess.Popen(
+            **settings,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=heeding_signals,
+        ) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"hello\n"
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30)[1] == b""
+        assert process.returncode == 130
+
+
+@contextlib.contextmanager
+def tcp_server() -> Iterator[int]:
+    """A server that says hello to whoever comes, and nothing more; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, concurrent.futures.ThreadPoolExecutor() as pool:
+        client = pool.submit(listener.accept)
+        greeting = pool.submit(lambda: client.result()[0].sendall(b"hello\n"))
+        yield listener.getsockname()[1]
+        greeting.result()
+        client.result()[0].close()
 
 
 class TestHandlers:
