@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from e2e.conftest import MakeProject
-from e2e.project import Outcome, Project, poll
+from e2e.project import Live, Outcome, Project, poll
 
 CONFIG = """
 [provision.system]
@@ -66,6 +67,14 @@ def first_up(project: Project) -> Outcome:
     return live.finish(within_s=60 * project.patience)
 
 
+@pytest.fixture(scope="module")
+def follower(project: Project, first_up: Outcome) -> Iterator[Live]:
+    """`rum logs --follow`, from the first boot until the VM is shut down."""
+    live = project.start("logs", "--follow")
+    yield live
+    live.process.kill()
+
+
 def read_iso(project: Project, directory: Path) -> dict[str, str]:
     """The seed's files, extracted by a reader that is not the writer's library."""
     (seed,) = project.state_dir.glob("seed-*.iso")
@@ -109,8 +118,9 @@ class TestFirstBoot:
 
 class TestReboot:
     def test_boot_script_runs_by_itself_and_the_system_script_does_not(
-        self, project: Project, first_up: Outcome
+        self, project: Project, first_up: Outcome, follower: Live
     ) -> None:
+        follower.wait_for(lambda event: event["type"] == "result", within_s=30 * project.patience)
         project.rum("exec", "--", "systemctl", "reboot")
         project.wait_for_console("boot-marker-9e42 done 2")
         for _ in poll(30 * project.patience, "the autonomous run's end"):
@@ -118,6 +128,13 @@ class TestReboot:
                 break
         assert project.guest("wc -l < /var/tmp/system-runs").strip() == "1"
         assert project.guest("wc -l < /var/tmp/boot-runs").strip() == "2"
+
+    def test_a_follower_sees_the_run_of_the_new_boot(self, project: Project, follower: Live) -> None:
+        started = follower.wait_for(lambda event: event["type"] == "run_started", within_s=30 * project.patience)
+        assert (started["trigger"], started["first_boot"]) == ("boot", False)
+        output = follower.wait_for(lambda event: event["type"] == "output", within_s=30 * project.patience)
+        assert "number 2 first=0" in output["text"]
+        follower.wait_for(lambda event: event["type"] == "result", within_s=30 * project.patience)
 
     def test_logs_show_the_autonomous_run(self, project: Project) -> None:
         logs = project.rum("-o", "json", "logs")
@@ -129,8 +146,10 @@ class TestReboot:
         project.up()
         assert project.guest("wc -l < /var/tmp/boot-runs").strip() == "2"
 
-    def test_down_and_up_run_the_boot_script_once(self, project: Project) -> None:
+    def test_down_and_up_run_the_boot_script_once(self, project: Project, follower: Live) -> None:
         assert project.rum("down").exit == 0
+        followed = follower.finish(within_s=30 * project.patience)
+        assert followed.exit == 0, followed.stderr
         assert project.status()["state"] == "stopped"
         again = project.up()
         assert "number 3 first=0" in again.output("boot"), "the boot's run is shown, whoever started it"

@@ -163,3 +163,13 @@ def test_destroy_names_every_drive_that_it_deletes(project: Project, uuids: dict
     assert destroyed.exit == 0
     for text in ("plain (256 MiB)", "fat (64 MiB)", "raw (16 MiB, not in rum.toml)"):
         assert text in destroyed.stdout
+
+
+def test_the_logs_outlive_the_vm(project: Project, uuids: dict[str, str]) -> None:
+    assert not project.created
+    logs = project.rum("-o", "json", "logs")
+    assert (logs.exit, "drives" in logs.result()["ran"]) == (0, True), logs
+    listed = project.rum("-o", "json", "logs", "--list").of_type("run")
+    assert [run["in_guest"] for run in listed] == [False] * len(listed)
+    assert listed[-1]["run_id"] == logs.result()["run_id"]
+    assert "Linux version" in project.rum("logs", "--console").stdout
