@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from rum.host.channel.checked import RUN_ID
 from rum.host.channel.client import AgentError
 from rum.host.errors import ConfigError, GuestError, HostError
 from rum.host.events import Notice
@@ -91,8 +92,10 @@ class RunFinder:
         """The run with this id."""
         if self._copies.has(run_id):
             return self._stored(run_id)
+        if not (self._ask_agent and RUN_ID.fullmatch(run_id)):
+            return None
         try:
-            return self._fetched(run_id) if self._ask_agent else None
+            return self._fetched(run_id)
         except AgentError as exc:
             if exc.agent_code != ErrorCode.NOT_FOUND.value:
                 raise

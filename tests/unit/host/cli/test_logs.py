@@ -323,6 +323,16 @@ def test_the_console_and_what_comes_on_it(tmp_path: Path, rum_here: Cli) -> None
             assert logs.end() == (0, ["reboot: Power down", "VM demo is stopped"])
 
 
+@pytest.mark.parametrize("run_id", ["", "../../../etc/passwd", "\x1b[31m", "\udcff", "x" * 5000, "000001-00000"])
+def test_an_id_that_is_none(tmp_path: Path, rum_here: Cli, run_id: str) -> None:
+    with local_guest(tmp_path, TEXT) as guest:
+        for _ in range(2):
+            rum_here(guest, "provision", "--all")
+        done = rum_here(guest, "logs", "--run", run_id)
+        assert (done.status, done.out) == (2, "")
+        assert "\x1b" not in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

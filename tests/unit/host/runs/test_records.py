@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rum.host.runs import records
 from rum.host.runs.records import RunCopies, message_of
@@ -84,6 +87,38 @@ def test_a_damaged_end_is_left_out(tmp_path: Path) -> None:
 
 def test_messages_that_do_not_parse_are_none() -> None:
     assert message_of(next(iter(_frames(b"\x00\x00\x00\x01\x01{")))) is None
+
+
+def test_runs_are_ordered_by_when_they_began_but_never_after_they_were_copied(tmp_path: Path) -> None:
+    copies = RunCopies(tmp_path)
+    for run_id, began_us, copied_s in (("late", 9_000_000, 20), ("early", 5_000_000, 30), ("liar", 2**62, 7)):
+        copy = copies.open_copy(run_id)
+        copy.append(encode_message({"type": "run_started", "run_id": run_id}))
+        copy.append(encode_message({"type": "script_started", "name": "one", "timestamp_us": began_us}))
+        copy.append(encode_message({"type": "result", "success": True}))
+        copy.complete()
+        os.utime(copies.path(run_id), (copied_s, copied_s))
+    assert [run.run_id for run in copies.summaries()] == ["early", "liar", "late"]
+    assert copies.newest() == "late"
+    assert copies.ids() == ["liar", "late", "early"]
+    assert RunCopies(tmp_path / "none").newest() is None
+
+
+FRAMES = st.builds(
+    lambda length, kind, rest: length.to_bytes(4, "big") + bytes([kind]) + rest,
+    st.integers(0, 40),
+    st.sampled_from([1, 0x10, 0x11, 0x12, 0x13, 0x77]),
+    st.binary(max_size=40) | st.just(STARTED[5:]) | st.just(b'{"type":"result","success":5}'),
+)
+
+
+@given(st.lists(FRAMES | st.just(STARTED) | st.just(OUTPUT) | st.binary(max_size=9), max_size=6))
+def test_no_damage_keeps_a_copy_from_being_listed(pieces: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        copies = RunCopies(Path(directory))
+        copies.path("r1").write_bytes(b"".join(pieces))
+        assert [run.run_id for run in copies.summaries()] == ["r1"]
+        assert copies.newest() == "r1"
 
 
 def _frames(data: bytes) -> list[Frame]:
