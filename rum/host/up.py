@@ -23,6 +23,7 @@ from rum.host.ports.forwards import forwarded
 from rum.host.ports.host_ports import spelled
 from rum.host.progress import phase
 from rum.host.runs.provisioning import DRIVES, Provisioning
+from rum.host.runs.rescue import copy_unseen
 from rum.host.runs.runreader import RunReader
 from rum.host.runs.selection import require_script
 from rum.host.vm.machine import Machine
@@ -69,6 +70,7 @@ def reboot(machine: Machine, emit: Emit) -> Outcome:
     require_running(machine)
     with machine.lock():
         machine.require_startable()
+        copy_unseen(machine, emit)
         machine.down()
     return up(machine, emit, begun)
 

@@ -10,6 +10,7 @@ from rum.host.channel.reach import how_it_is
 from rum.host.console_tail import ConsoleTail
 from rum.host.deadlines import Check, Deadline, pause
 from rum.host.outcome import Outcome
+from rum.host.runs.comeback import comes_back
 
 LOOK_EVERY_S = 0.25
 ASK_EVERY = 4
@@ -41,7 +42,7 @@ def keep_showing(guest: Guest, tail: ConsoleTail, show: Show, check: Check) -> N
         goes_on = looks % ASK_EVERY > 0 or guest.is_running()
         check()
         show_new(tail, show)
-        if not goes_on:
+        if not goes_on and not comes_back(guest, check):
             return
         pause(LOOK_EVERY_S, Deadline(LOOK_EVERY_S))
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from typing import NoReturn
 
 from rum.host.channel.client import AgentError, LostError
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import how_it_is
+from rum.host.channel.reach import StoppedError, how_it_is
 from rum.host.deadlines import Check
 from rum.host.errors import GuestError, HostError
 from rum.host.events import Emit, Event, Notice, RunEvent
 from rum.host.interrupts import FirstInterrupt
 from rum.host.outcome import Outcome, seconds
+from rum.host.runs.comeback import comes_back
 from rum.host.runs.guest_runs import changes
 from rum.host.runs.logs import Wanted, logs, only_script, replay
 from rum.host.runs.runreader import RunReader
@@ -31,12 +33,17 @@ def follow(guest: Guest, emit: Emit, script: str | None, check: Check) -> Outcom
         shown = logs(guest, emit, Wanted(script=script))
         return Outcome(shown.text or how_it_is(guest))
     with closing(RunReader(guest, emit, FirstInterrupt())) as reader:
-        try:
-            Follower(reader, only_script(emit, script), check).run()
-        except (GuestError, HostError):
-            if guest.is_running():
-                raise
-    return Outcome(how_it_is(guest))
+        follower = Follower(reader, only_script(emit, script), check)
+        while True:
+            try:
+                follower.run()
+            except StoppedError:
+                pass
+            except (GuestError, HostError):
+                if guest.is_running():
+                    raise
+            if not comes_back(guest, check):
+                return Outcome(how_it_is(guest))
 
 
 class Follower:
@@ -46,27 +53,26 @@ class Follower:
         self._reader = reader
         self._emit = narrated(emit)
         self._check = check
+        self._first = True
         self._last: str | None = None
 
-    def run(self) -> None:
-        """For ever. Raises GuestError at the guest's end."""
-        for run in self._next_runs(first=True):
-            self._show(run.run_id)
+    def run(self) -> NoReturn:
+        """For ever; may be called again. Raises GuestError at the guest's end."""
         while True:
             for run in self._next_runs():
                 self._show(run.run_id)
 
-    def _next_runs(self, *, first: bool = False) -> Sequence[RunSummary]:
+    def _next_runs(self) -> Sequence[RunSummary]:
         """The runs after the last one, once there are any; at first the latest one."""
         while True:
             try:
                 with closing(changes(self._reader, self._check)) as lists:
                     for runs in lists:
+                        first, self._first = self._first, False
                         if new := runs[-1:] if first else self._after_last(runs):
                             return new
                         if first:
                             self._emit(Notice(f"VM {self._reader.guest.name} has no run yet; waiting for one"))
-                            first = False
             except LostError:
                 # The guest reboots, or its agent is replaced: `changes` waits for the next one, or for the VM's end.
                 continue
