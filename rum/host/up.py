@@ -81,7 +81,8 @@ def provision(machine: Machine, emit: Emit, mode: Mode, start: str | None = None
     asked = [f"--{mode.value}"] if mode is not Mode.AUTO else []
     if start is not None:
         asked += ["--from", start]
-        require_script(start, [script.name for script in in_order(machine.config.scripts)] + [DRIVES])
+        generated = [DRIVES] if machine.config.drives else []
+        require_script(start, generated + [script.name for script in in_order(machine.config.scripts)])
         mode = Mode.ALL if mode is Mode.AUTO else mode
     require_running(machine)
     with phase(emit, "agent"):

@@ -108,4 +108,4 @@ def test_a_script_that_there_is_not(tmp_path: Path, rum_here: Cli, name: str, sa
         done = rum_here(guest, "provision", "--from", name)
         assert done.status == 2
         assert done.err.splitlines()[0] == f"rum: there is no script {said}"
-        assert "first, second, third, last" in done.err
+        assert done.err.splitlines()[1] == "rum: scripts in their order: first, second, third, last"
