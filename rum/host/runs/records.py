@@ -45,10 +45,8 @@ class RunCopies:
 
     def ids(self) -> list[str]:
         """The runs that are here, the latest copied last."""
-        with contextlib.suppress(FileNotFoundError):
-            found = [(path.stat().st_mtime_ns, path.name) for path in self._directory.glob(f"*{SUFFIX}")]
-            return [name.removesuffix(SUFFIX) for _, name in sorted(found)]
-        return []
+        found = [(copied_ns(path), path.name) for path in self._directory.glob(f"*{SUFFIX}")]
+        return [name.removesuffix(SUFFIX) for _, name in sorted(found)]
 
     def frames(self, run_id: str) -> Iterator[Frame]:
         """The frames of a copy; a damaged end is left out. Raises OSError."""
@@ -72,7 +70,7 @@ class RunCopies:
     def _begun_us(self, run_id: str) -> int:
         """When the run began, in microseconds since the epoch: never after it was copied, whatever the guest says."""
         path = self.path(run_id)
-        copied_us = path.stat().st_mtime_ns // 1000 if path.exists() else 0
+        copied_us = copied_ns(path) // 1000
         stamps = (message.get("timestamp_us") for message in read_messages(path))
         return min(copied_us, next((stamp for stamp in stamps if type(stamp) is int), copied_us))
 
@@ -136,6 +134,14 @@ class RunCopy:
         """Stop writing; may be called twice. An incomplete copy is begun anew by whoever sees the run next."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def copied_ns(path: Path) -> int:
+    """When a copy was completed, in nanoseconds since the epoch; 0 for one that another rum has just pruned."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
