@@ -28,12 +28,14 @@ class RumError(Exception):
 
     exit_code = 125
     code = "internal"
+    advice: str | None = None
+    """The hint of a class whose errors all have the same remedy, where none is given."""
 
     def __init__(
         self, message: str, *, hint: str | None = None, tail: Sequence[str] = (), code: str | None = None
     ) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hint = hint or self.advice
         if code:
             self.code = code
         self.tail = tuple(tail)

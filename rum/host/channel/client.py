@@ -43,12 +43,14 @@ class LostError(GuestError):
     """The connection ended before the result: never a success. What runs in the guest may go on."""
 
     code = "agent-lost"
+    advice = "run the command again; `rum logs --console` shows what the guest says"
 
 
 class WrongKeyError(GuestError):
     """The other side closed the connection at our proof, or its own proof was wrong."""
 
     code = "wrong-key"
+    advice = "`rum destroy` and `rum up` create the VM anew"
 
 
 class AgentError(GuestError):

@@ -34,6 +34,7 @@ class DownloadError(HostError):
     """The server was not reached, refused, or broke off; what arrived is kept, the next attempt goes on from there."""
 
     code = "download"
+    advice = "check the URL and the network"
 
 
 class NotPublishedError(DownloadError):

@@ -95,7 +95,8 @@ class DomainStart:
         self.driver.start(name)
         if self.driver.state(name) not in ("running", "paused"):
             tail = qemu_log_tail(self.driver.uri, name, TAIL_LINES)
-            raise HostError("QEMU ended as soon as it was started", tail=tail)
+            hint = "these are the last lines of its log; `rum doctor` looks at what it needs"
+            raise HostError("QEMU ended as soon as it was started", hint=hint, tail=tail)
 
     def _spec(self, state: VmState, started: LastStart) -> DomainSpec:
         config, paths = self.config, self.paths
