@@ -76,7 +76,8 @@ class TestTerminal:
                 user.type(b"ro\x03\x1bot\r")
                 assert read_up_to(client, b"\r") == b"ro\x03\x1bot\r"
                 client.sendall(b"\x1b[1mPassword: \x1b[0m")
-                user.wait_for(b"\x1b[1mPassword: \x1b[0m")
+                user.wait_for(b"Password: ")
+                assert b"\x1b[1mPassword: \x1b[0m" in user.shown
                 user.type(b"last\x1dnot this")
                 assert read_up_to(client, b"last") == b"last"
                 assert client.recv(100) == b""
