@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -27,8 +29,9 @@ def doctor(options: Options) -> int:
     from rum.host.doctor.examination import conclusion, examine
 
     results = examine(subject(options))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for result in results:
-        options.renderer.show(result.fields(), result.lines())
+        options.renderer.show(result.fields(), result.lines(width))
     outcome = conclusion(results)
     options.renderer.end(Ending.of_outcome(options.command, outcome))
     return outcome.exit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,18 +74,27 @@ class Result:
             "fix": self.finding.fix,
         }
 
-    def lines(self) -> list[str]:
-        """For people: one line; where something is to be done, what and why below it."""
-        shown = [self._line(HEADINGS[self.finding.status], self.check.name, self.finding.found)]
+    def lines(self, width: int | None = None) -> list[str]:
+        """For people: one line; where something is to be done, what and why below it.
+
+        `width`: the columns that sentences are wrapped to; a command is not, so that it can be copied.
+        """
+        shown = entry(HEADINGS[self.finding.status], self.check.name, self.finding.found, width)
         if self.finding.status is not Status.OK:
-            shown.append(self._line("", "why", self.check.why))
+            shown += entry("", "why", self.check.why, width)
             if self.finding.fix:
-                shown.append(self._line("", "what to do", self.finding.fix))
+                shown += entry("", "what to do", self.finding.fix)
             shown.append("")
         return shown
 
-    def _line(self, status: str, name: str, text: str) -> str:
-        return f"{status:<{STATUS_WIDTH}}  {name:<{NAME_WIDTH}}  {text}"
+
+def entry(status: str, name: str, text: str, width: int | None = None) -> list[str]:
+    """A line in columns, and the lines that its text goes on in."""
+    head = f"{status:<{STATUS_WIDTH}}  {name:<{NAME_WIDTH}}  "
+    if width is None or width < 2 * len(head):
+        return [head + text]
+    wrapper = textwrap.TextWrapper(width, head, " " * len(head), break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(text)
 
 
 def examine(host: Host) -> list[Result]:

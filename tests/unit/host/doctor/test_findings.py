@@ -187,6 +187,15 @@ def result(status: Status) -> Result:
     return Result(Check("libvirt", "why", lambda _host: None), Finding(status, "found"))
 
 
+def test_sentences_are_wrapped_to_the_terminal_and_commands_are_not() -> None:
+    fix = "install it: sudo apt-get install qemu-system-x86 qemu-utils libvirt-daemon"
+    found = Result(Check("qemu", "it " * 30, lambda _host: None), Finding(Status.MISSING, "word " * 20, fix))
+    lines = found.lines(60)
+    assert [line for line in lines if len(line) > 60] == [line for line in lines if fix in line] != []
+    assert lines[1].startswith(" " * 27 + "word")
+    assert len(found.lines()) == 4
+
+
 def test_the_conclusion() -> None:
     assert conclusion([result(Status.OK)]).text == "`rum up` can work here"
     assert conclusion([result(Status.SLOWER), result(Status.OPTIONAL)]).text == (
