@@ -228,9 +228,16 @@ def has_libvirt_daemon() -> bool:
     return any(shutil.which(name, path=DAEMON_PATH) for name in ("libvirtd", "virtqemud"))
 
 
-def reach_libvirt(*, system: bool) -> str:
+def is_local(uri: str) -> bool:
+    """Whether a libvirt URI means a daemon of this host."""
+    return re.match(r"qemu(\+unix)?:///", uri) is not None
+
+
+def reach_libvirt(uri: str) -> str:
     """How a libvirt that does not answer is made to: the session's is started by whoever asks for it."""
-    return start_libvirt() if system else install("libvirt", "qemu", "qemu-img")
+    if not is_local(uri):
+        return "check the URI, and the libvirt that it means; without one rum takes this host's"
+    return start_libvirt() if "///system" in uri else install("libvirt", "qemu", "qemu-img")
 
 
 def use_libvirt() -> str:

@@ -11,7 +11,7 @@ import click
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 from rum.host.errors import ConfigError
-from rum.host.show.render import Ending
+from rum.host.show.render import Ending, Verbosity
 
 if TYPE_CHECKING:
     from rum.host.doctor.finding import Host
@@ -24,14 +24,15 @@ def doctor(options: Options) -> int:
     """Say what this host lacks, and how to get it.
 
     Every requirement, found or not, why it matters, and the command for this distribution. With a rum.toml also what
-    this VM needs. Ends with 3 where `rum up` cannot work.
+    this VM needs. Ends with 3 where `rum up` cannot work; with -q it shows problems only.
     """
     from rum.host.doctor.examination import conclusion, examine
 
     results = examine(subject(options))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for result in results:
-        options.renderer.show(result.fields(), result.lines(width))
+        if result.finding.fix or options.verbosity is not Verbosity.QUIET:
+            options.renderer.show(result.fields(), result.lines(width))
     outcome = conclusion(results)
     options.renderer.end(Ending.of_outcome(options.command, outcome))
     return outcome.exit

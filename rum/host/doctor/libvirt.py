@@ -21,7 +21,8 @@ def libvirt(host: Host) -> Finding:
         return Finding(Status.MISSING, text, remedies.install_libvirt_module(said["import"]), needs)
     if "problem" in said:
         found = finding(said["problem"])
-        return found if remedies.has_libvirt_daemon() else dataclasses.replace(found, needs=("libvirt", "qemu"))
+        installed = remedies.has_libvirt_daemon() or not remedies.is_local(said.get("uri", ""))
+        return found if installed else dataclasses.replace(found, needs=("libvirt", "qemu"))
     return Finding(Status.OK, f"libvirt {said['version']} at {said['uri']}, which answered within {said['seconds']} s")
 
 

@@ -304,7 +304,7 @@ class LibvirtDriver:
         if code in (libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_RPC):
             return HostError(
                 f"libvirt at {self.uri} cannot be reached: {text}",
-                hint=remedies.reach_libvirt(system=is_system(self.uri)),
+                hint=remedies.reach_libvirt(self.uri),
                 code="libvirt",
             )
         if re.search(r"machine .* is not supported|unsupported machine", text):

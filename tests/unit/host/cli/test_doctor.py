@@ -81,7 +81,7 @@ def test_a_libvirt_that_nobody_serves(tmp_path: Path) -> None:
     libvirt = findings(done)["libvirt"]
     assert libvirt["status"] == "missing"
     assert "cannot be reached: Failed to connect socket" in libvirt["found"]
-    assert libvirt["fix"] == remedies.reach_libvirt(system=True)
+    assert libvirt["fix"] == remedies.reach_libvirt("qemu:///system")
 
 
 def test_people_read_what_to_do_first(tmp_path: Path) -> None:
@@ -96,6 +96,9 @@ def test_people_read_what_to_do_first(tmp_path: Path) -> None:
     assert shown[2][3] == remedies.install("qemu-img")
     states = [line.split()[0] for line in lines if re.match(r"[a-zA-Z]", line)]
     assert states == sorted(states, key=["MISSING", "slower", "optional", "ok"].index)
+    assert "ok" in states
+    quiet = doctor(tmp_path, "-q", path=str(tmp_path / "bin")).stdout.splitlines()
+    assert quiet == [line for line in lines if not line.startswith("ok")]
     assert re.search(r"^rum: `rum up` cannot work here yet, because of .*qemu-img.* and ", done.stderr, re.MULTILINE)
 
 

@@ -100,7 +100,7 @@ def test_a_definition_that_libvirt_refuses_is_an_error(
 def test_no_daemon_is_one_sentence_with_the_command_that_helps(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="cannot be reached") as caught:
         LibvirtDriver(f"qemu+unix:///system?socket={tmp_path}/none")
-    assert caught.value.hint == remedies.reach_libvirt(system=True)
+    assert caught.value.hint == remedies.reach_libvirt("qemu:///system")
 
 
 def test_networks_are_the_system_libvirtd_s(driver: LibvirtDriver) -> None:
