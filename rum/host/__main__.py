@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -9,6 +10,12 @@ from rum import __version__
 
 EXIT_BROKEN_PIPE = 141
 """128 + SIGPIPE: what a program that nobody reads any more ends with."""
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""A disk that is full, a quota or limit that is reached, a terminal that is gone."""
+
+EXIT_HOST = 3
+"""This host cannot do it (rum.host.errors.HostError, which is not loaded for this)."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         abandon_streams()
         return EXIT_BROKEN_PIPE
+    except OSError as exc:
+        return end_by_output(exc)
 
 
 def answer(arguments: list[str]) -> int:
@@ -59,6 +68,24 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the process's life
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def is_of_output(exc: OSError) -> bool:
+    """Whether it is our streams that cannot be written: errors of files have been given a name or a sentence."""
+    return exc.filename is None and exc.errno in UNWRITABLE
+
+
+def end_by_output(exc: OSError) -> int:
+    """What cannot be printed is said on standard error, as far as that takes it. Raises any other error anew."""
+    if not is_of_output(exc):
+        raise exc
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        sys.stderr.write(f"rum: standard output cannot be written: {exc.strerror}\n")
+        sys.stderr.flush()
+    except OSError:
+        abandon_streams()
+    return EXIT_HOST
 
 
 def abandon_streams() -> None:

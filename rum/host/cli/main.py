@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from rum.host.__main__ import abandon_streams
+from rum.host.__main__ import abandon_streams, is_of_output
 from rum.host.cli.options import Options
 from rum.host.cli.root import cli
 from rum.host.errors import ConfigError, RumError
@@ -56,8 +56,10 @@ def lead_to_an_end(arguments: list[str], options: Options) -> int:
         return end_by_signal(options, signal.SIGINT)
     except SignalExit as exc:
         return end_by_signal(options, exc.number)
-    except BrokenPipeError:
-        raise
+    except OSError as exc:
+        if isinstance(exc, BrokenPipeError) or is_of_output(exc):
+            raise
+        return end_by_bug(options, exc)
     except Exception as exc:  # noqa: BLE001 - the outermost place: the user gets a sentence, not a traceback
         return end_by_bug(options, exc)
 

@@ -285,3 +285,16 @@ def test_destroy_asks_only_on_a_terminal(tmp_path: Path) -> None:
         assert b"-y" in done.stderr
         done = rum(guest, "destroy", "-y")
         assert (done.returncode, done.stdout) == (0, b"VM demo is destroyed\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["version"], ["--help"], ["-o", "json", "version"], ["image", "list"], ["nosuch"]]
+)
+def test_a_full_disk_under_our_output_is_a_sentence(tmp_path: Path, arguments: Sequence[str]) -> None:
+    settings = command(None, *arguments)
+    settings["env"]["XDG_CACHE_HOME"] = settings["env"]["XDG_STATE_HOME"] = str(tmp_path)
+    with open("/dev/full", "wb") as full:
+        streams = {"stderr": full} if arguments == ["nosuch"] else {"stdout": full, "stderr": subprocess.PIPE}
+        done = subprocess.run(**settings, **streams, timeout=60, check=False)
+    said = None if arguments == ["nosuch"] else b"rum: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (3, said)
