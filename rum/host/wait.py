@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rum.host.channel.client import AgentConnection, LostError
+from rum.host.channel.client import CALL_PATIENCE_S, AgentConnection, LostError
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import SIGN_OF_LIFE_S, TAIL_LINES, StoppedError, wait_for_agent
 from rum.host.config.model import Healthcheck
@@ -133,7 +133,7 @@ def has_passed(waiting: Waiting) -> Answer:
     """Every script has passed, the boot scripts in this boot; the latest run of this boot that failed is the end."""
     while True:
         with waiting.connect() as connection:
-            status = connection.call("status")
+            status = connection.call("status", deadline=waiting.deadline.at_most(CALL_PATIENCE_S))
         run = status.get("run")
         if not isinstance(run, dict):
             break

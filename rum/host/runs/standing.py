@@ -92,7 +92,7 @@ def unfinished(status: Mapping[str, object]) -> str:
         return "its first boot is not over"
     scripts = status.get("scripts")
     waiting = [
-        str(script["name"])
+        str(script.get("name"))
         for script in (scripts if isinstance(scripts, list) else [])
         if script.get("run_on") == RunOn.BOOT.value and not has_passed(script, status.get("boot_id"))
     ]

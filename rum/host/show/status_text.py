@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rum.host.json_lines.answers import DriveFile, ForwardedPort, MountedDirectory, Status
-from rum.host.outcome import how_it_ended, seconds
+from rum.host.outcome import how_it_ended
 from rum.host.ports.host_ports import spelled
 from rum.host.runs.verdicts import verdict
+from rum.host.show.list_text import duration
 from rum.host.sizes import show_size
 from rum.protocol import ProvisionResult, RunOn
 
@@ -95,7 +96,7 @@ def agent_text(agent: object) -> str:
         return "does not answer"
     about = f"rum-agent {agent.get('agent_version')}, Python {agent.get('python')}"
     uptime = agent.get("uptime_s")
-    up = f", up {seconds(1000 * uptime)}" if isinstance(uptime, (int, float)) else ""
+    up = f", up {duration(uptime)}" if isinstance(uptime, (int, float)) else ""
     run = agent.get("run")
     return about + up + (f", runs {run.get('script')} ({run.get('index')}/{run.get('total')})" if run else "")
 
