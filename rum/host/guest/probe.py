@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import os
 from dataclasses import dataclass
 
 from rum.host.channel.client import AgentError, LostError
@@ -12,11 +11,15 @@ from rum.host.channel.reach import wait_for_agent
 from rum.host.deadlines import Deadline
 from rum.host.errors import EXIT_SIGNAL_BASE
 from rum.host.events import Emit
-from rum.host.exec import EXIT_TIMED_OUT, ExecRequest, ExecSession
+from rum.host.exec import EXIT_TIMED_OUT, ExecRequest, exit_status
 from rum.host.outcome import signal_name
 from rum.host.text import LineAssembler
+from rum.protocol import OUTPUT_KINDS, Received, split_output
 
 TAIL_LINES = 20
+
+KILLING_S = 60.0
+"""Beyond a command's own limit: the agent asks for its end, kills it 5 s later, and the guest may be emulated."""
 
 
 @dataclass(frozen=True)
@@ -32,27 +35,44 @@ class Tried:
 
 
 def probe(guest: Guest, emit: Emit, command: str, limit_s: float, patience: Deadline) -> Tried:
-    """Run the command line once, as root; it is killed after so many seconds.
+    """Run the command line once, as root and without input; it is killed after so many seconds.
 
     An agent that is lost meanwhile makes it a try that failed. Raises GuestError where the VM is dead, or no agent
     answers while there is patience.
     """
-    lines = {"stdout": LineAssembler(), "stderr": LineAssembler()}
-    tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
-
-    def take(stream: str, _timestamp_us: int, data: bytes) -> None:
-        tail.extend(lines[stream].feed(data))
-
-    agent = wait_for_agent(guest, patience, emit, "waiting for the agent")
-    with agent as connection, open(os.devnull, "rb") as nothing:
+    output = Output()
+    with wait_for_agent(guest, patience, emit, "waiting for the agent") as connection:
         try:
-            request = ExecRequest(["sh", "-c", command], timeout_s=limit_s)
-            status = ExecSession(connection, take, None, nothing.fileno()).run(request)
+            request = ExecRequest(["sh", "-c", command], timeout_s=limit_s).params(None)
+            connection.send_request("exec", {**request, "stdin": False})
+            for received in connection.events(deadline=Deadline(limit_s + KILLING_S)):
+                output.take(received)
         except (AgentError, LostError) as exc:
-            return Tried(False, str(exc))
-    for assembler in lines.values():
-        tail.extend(assembler.feed(b"", final=True))
-    return Tried(status == 0, how_it_ended(status, limit_s), tuple(tail))
+            return Tried(False, str(exc), output.tail())
+        connection.acknowledge()
+    status = exit_status(received.message or {})
+    return Tried(status == 0, how_it_ended(status, limit_s), output.tail())
+
+
+class Output:
+    """The last lines of both streams, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._lines = {"stdout": LineAssembler(), "stderr": LineAssembler()}
+        self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+
+    def take(self, received: Received) -> None:
+        """Take a frame that the command has printed, or any other."""
+        stream = OUTPUT_KINDS.get(received.frame.kind)
+        if stream is not None:
+            _, data = split_output(received.frame.payload)
+            self._tail.extend(self._lines[stream].feed(data))
+
+    def tail(self) -> tuple[str, ...]:
+        """The lines, of which the last one of a stream need not have an end. Called once."""
+        for assembler in self._lines.values():
+            self._tail.extend(assembler.feed(b"", final=True))
+        return tuple(self._tail)
 
 
 def how_it_ended(status: int, limit_s: float) -> str:

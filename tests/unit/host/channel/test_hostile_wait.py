@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rum.host.wait import PROVISIONED, WaitTimeoutError, wait
+from rum.host.guest import probe
+from rum.host.wait import PROVISIONED, Goal, WaitTimeoutError, passes, wait
 from rum.protocol import Message
 from tests.unit.host.channel.hostile_agent import HEARTBEAT, Play, Talk, hostile_guest, saying
 from tests.unit.host.local_guest import Seen
@@ -48,3 +49,10 @@ def test_a_run_that_never_ends(tmp_path: Path, run: Message | None) -> None:
         talk.go_on(HEARTBEAT, pause_s=0.05)
 
     in_vain(tmp_path, {"status": saying({"type": "result", "boot_id": "b", "run": run}), "attach": attach})
+
+
+def test_a_command_that_the_agent_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "KILLING_S", 0.1)
+    plays: dict[str, Play] = {"exec": lambda talk: talk.go_on(HEARTBEAT, pause_s=0.05)}
+    with hostile_guest(tmp_path, plays) as (guest, _), pytest.raises(WaitTimeoutError, match="the last try: the agent"):
+        wait(guest, Seen(), [Goal("ok", passes("true"))], TIMEOUT_S)
