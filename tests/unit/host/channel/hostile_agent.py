@@ -130,6 +130,7 @@ def nothing_yet(talk: Talk) -> None:
 HONEST: dict[str, Play] = {
     "status": saying(STATUS),
     "attach": nothing_yet,
+    "runs": saying({"type": "runs", "runs": []}, {"type": "result"}),
     "provision": run(),
     "cancel": saying({"type": "result", "cancelled": True}),
     "exec": saying({"type": "result", "exit_code": 0, "signal": None, "timed_out": False}),
