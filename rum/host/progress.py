@@ -19,6 +19,9 @@ def phase(emit: Emit, name: str) -> Iterator[list[str]]:
     try:
         yield detail
         status = "done"
+    except (KeyboardInterrupt, SystemExit):
+        detail.append("interrupted")
+        raise
     finally:
         duration_ms = int((time.monotonic() - start) * 1000)
         emit(Phase(name, status, duration_ms, ", ".join(detail)))
