@@ -12,29 +12,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyte
-from rich.console import Console
-from rich.terminal_theme import TerminalTheme
-from rich.text import Text
-
 from e2e.conftest import build_image
 from e2e.images import mirror
 from e2e.images.recipes import RECIPES
+from e2e.picture import svg
 from e2e.project import RUM
 from e2e.screen import Screen
 
 CAPTURES = Path(__file__).parents[1] / "docs/captures"
 COLUMNS, ROWS = 80, 40
 BOOT_S = 600.0
-
-NORMAL = [(72, 79, 88), (255, 123, 114), (63, 185, 80), (210, 153, 34)]
-BRIGHT = [(121, 129, 139), (255, 161, 152), (86, 211, 100), (227, 179, 65)]
-BLUES = [(88, 166, 255), (188, 140, 255), (57, 197, 207), (177, 186, 196)]
-THEME = TerminalTheme((13, 17, 23), (201, 209, 217), NORMAL + BLUES, BRIGHT + BLUES)
-"""Colours of a dark terminal, legible on a page of either kind."""
-
-STYLES = {"green": "green", "red": "red", "cyan": "cyan", "brown": "yellow", "brightblack": "bright_black"}
-"""pyte's names of the colours that rum uses, and rich's."""
 
 RUM_TOML = """\
 [image]
@@ -107,23 +94,7 @@ def capture(name: str, command: str, screen: Screen) -> None:
     """Keep what is to be seen now."""
     lines = [f"$ rum {command}", *screen.rows]
     (CAPTURES / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
-    console.print(Text.assemble(("$ ", "dim"), (f"rum {command}", "bold")))
-    for row in screen.buffer:
-        console.print(styled(row), no_wrap=True, crop=False)
-    svg = console.export_svg(title=f"rum {command}", theme=THEME, unique_id=f"rum-{name}")
-    (CAPTURES / f"{name}.svg").write_text(svg, encoding="utf-8")
-
-
-def styled(row: Mapping[int, pyte.screens.Char]) -> Text:
-    """A row of the terminal in rich's terms."""
-    text = Text()
-    for column in range(COLUMNS):
-        char = row[column]
-        styles = [STYLES.get(char.fg, ""), "bold" if char.bold else ""]
-        text.append(char.data, " ".join(filter(None, styles)) or None)
-    text.rstrip()
-    return text
+    (CAPTURES / f"{name}.svg").write_text(svg(name, f"rum {command}", screen.buffer, COLUMNS), encoding="utf-8")
 
 
 def finished(studio: Studio, name: str, command: str) -> None:
@@ -150,7 +121,8 @@ def take_all(studio: Studio) -> None:
         screen.finish()
         capture("cancel", "provision --all", screen)
     finished(studio, "doctor", "doctor")
-    finished(studio, "down", "down")
+    with studio.type("down") as screen:
+        screen.finish()
     finished(studio, "success", "up")
     finished(studio, "status", "status")
 

@@ -52,7 +52,7 @@ def test_a_vm_that_is_up_is_told_in_a_few_lines(vm: Project) -> None:
     assert lines[1] == "✓ boot T"
     assert lines[2].startswith("✓ agent    rum-agent ")
     assert lines[-2].endswith("(T)")
-    assert lines[-1].startswith("`rum ssh` logs in")
+    assert lines[-1].startswith("next: `rum ssh`")
     assert is_tidy(screen)
 
 

@@ -142,11 +142,11 @@ def next_steps(ports: Sequence[Mapping[str, object]]) -> str:
     """What can be done with a VM that is up.
 
     >>> next_steps([{"bind": "127.0.0.1", "host": 8080, "guest": 80, "auto": False}])
-    "`rum ssh` logs in, `rum exec -- COMMAND` runs a command; 127.0.0.1:8080 leads to the guest's 80"
+    "next: `rum ssh`, `rum exec -- COMMAND`; 127.0.0.1:8080 leads to the guest's 80"
     """
     leading = [f"{spelled(port['bind'], port['host'])} leads to the guest's {port['guest']}" for port in ports]
     more = [f"`rum status` shows {counted(len(ports) - PORTS_SHOWN, 'more port')}"] if len(ports) > PORTS_SHOWN else []
-    return "; ".join(["`rum ssh` logs in, `rum exec -- COMMAND` runs a command", *leading[:PORTS_SHOWN], *more])
+    return "; ".join(["next: `rum ssh`, `rum exec -- COMMAND`", *leading[:PORTS_SHOWN], *more])
 
 
 def since(start: float) -> int:

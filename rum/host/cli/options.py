@@ -30,6 +30,9 @@ STREAMING = {"console", "exec", "shell", "proxy", "ssh"}
 WORKING = {"up", "provision", "down", "reboot", "destroy", "wait", "cp", "image pull"}
 """Commands that take their time: on a terminal it is shown as it passes."""
 
+PROSE = {"doctor", "status"}
+"""Commands that show sentences; what others show is copied from the terminal, and must not be broken."""
+
 OUTPUTS = ("auto", "plain", "json")
 
 
@@ -57,7 +60,8 @@ class Options:
             from rum.host.show.render_terminal import TerminalRenderer
 
             return TerminalRenderer(sys.stdout, sys.stderr, self.verbosity)
-        return PlainRenderer(sys.stdout, sys.stderr, self.verbosity, timed=self.command in WORKING)
+        timed, prose = self.command in WORKING, self.command in PROSE
+        return PlainRenderer(sys.stdout, sys.stderr, self.verbosity, timed=timed, prose=prose)
 
     def config_path(self) -> Path:
         """The rum.toml. Raises ConfigError where none is named and none is found."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
 from rum.host.outcome import how_it_ended
-from rum.host.show.activity import LINE_WIDTH, Activity, output_line, row
+from rum.host.show.activity import LINE_WIDTH, WINDOW_LINES, Activity, output_line, row
 from rum.host.show.glyphs import Glyphs
 from rum.host.show.ink import Ink, inert
 from rum.host.show.live_region import Drawn
@@ -32,7 +32,8 @@ class LiveView:
         self._glyphs = glyphs
         self._all_output = all_output
         self._open: list[Activity] = []
-        self._above: collections.deque[Callable[[int], Text]] = collections.deque()
+        self._above: collections.deque[Callable[[int], str]] = collections.deque()
+        self._prefixes: dict[tuple[str, str], str] = {}
         self._clock_offset_s: float | None = None
 
     def backlog(self) -> int:
@@ -41,7 +42,7 @@ class LiveView:
 
     def take_above(self, size: os.terminal_size) -> Sequence[str]:
         """The lines that stay and have not been shown yet."""
-        taken = [self._ink.whole(line(size.columns)) for line in self._above]
+        taken = [line(size.columns) for line in self._above]
         self._above.clear()
         return taken
 
@@ -60,7 +61,7 @@ class LiveView:
 
     def say(self, text: Text) -> None:
         """A line that stays."""
-        self._above.append(lambda _columns: text)
+        self._above.append(lambda _columns: self._ink.whole(text))
 
     def take(self, event: Event) -> None:
         """Show what goes on."""
@@ -184,12 +185,18 @@ class LiveView:
             activity.started = min(activity.started, time.monotonic() - max(0.0, elapsed_s))
 
     def _printed(self, activity: Activity, stream: str, lines: Sequence[str]) -> None:
-        for line in lines:
-            if self._all_output:
-                name = inert(activity.key.partition(" ")[2], "dim")
-                self.say(Text.assemble(name, output_line(self._glyphs, stream, line)[1:]))
-            else:
-                activity.window.append(output_line(self._glyphs, stream, line))
+        if self._all_output:
+            prefix = self._prefix(activity.key.partition(" ")[2], stream)
+            self._above.extend(as_it_is(prefix + line) for line in lines)
+        else:
+            activity.window.extend(output_line(self._glyphs, stream, line) for line in lines[-WINDOW_LINES:])
+
+    def _prefix(self, name: str, stream: str) -> str:
+        """What a line of output begins with: made once, a script may print millions of lines."""
+        if (name, stream) not in self._prefixes:
+            begin = Text.assemble(inert(name, "dim"), output_line(self._glyphs, stream, "")[1:])
+            self._prefixes = {(name, stream): self._ink.whole(begin)}
+        return self._prefixes[name, stream]
 
     def _flush(self, activity: Activity) -> None:
         for stream, lines in activity.assemblers.items():
@@ -212,7 +219,12 @@ class LiveView:
             self._finished(activity, self._mark(self._glyphs.done, "green"), activity.detail, took)
 
     def _finished(self, activity: Activity, mark: Text, detail: str, took: float | None) -> None:
-        self._above.append(lambda columns: row(mark, activity.name, detail, took, columns))
+        self._above.append(lambda columns: self._ink.whole(row(mark, activity.name, detail, took, columns)))
 
     def _mark(self, glyph: str, style: str) -> Text:
         return Text(glyph, style)
+
+
+def as_it_is(line: str) -> Callable[[int], str]:
+    """A line that is the same in every width."""
+    return lambda _columns: line

@@ -11,9 +11,10 @@ from typing import Protocol, TextIO
 from rum.host.errors import ConfigError, RumError
 from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
 from rum.host.outcome import Copied, Outcome, seconds
-from rum.host.show.capability import same_terminal
+from rum.host.show.capability import same_terminal, size_of
 from rum.host.show.meter import Meter
 from rum.host.show.plain_run import PlainRun
+from rum.host.show.table import folded
 from rum.host.show.timings import Timings
 from rum.host.text import clean
 from rum.protocol import LogEvent
@@ -78,14 +79,18 @@ class PlainRenderer:
     """Lines for people and logs: progress on standard output, warnings and errors on standard error. No colours.
 
     Whatever a line holds, it is cleaned where it is written: names and numbers come from the guest, too. `timed`: with
-    -v the command ends with where its time went.
+    -v the command ends with where its time went. `prose`: what is shown is for people alone; a terminal gets it broken
+    between words.
     """
 
-    def __init__(self, out: TextIO, err: TextIO, verbosity: Verbosity, *, timed: bool = False) -> None:
+    def __init__(
+        self, out: TextIO, err: TextIO, verbosity: Verbosity, *, timed: bool = False, prose: bool = False
+    ) -> None:
         self._out = out
         self._err = err
         self._verbosity = verbosity
         self._run = PlainRun(self._line)
+        self._prose = prose
         self._timings = Timings() if timed and verbosity is Verbosity.VERBOSE else None
         self._meters: dict[str, Meter] = {}
         self._measured = 0.0
@@ -115,8 +120,10 @@ class PlainRenderer:
 
     def show(self, _fields: Mapping[str, object], lines: Sequence[str]) -> None:
         """Print the lines."""
+        columns = size_of(self._out).columns if self._prose and self._out.isatty() else None
         for line in lines:
-            self._line(line)
+            for part in folded(line, columns) if columns else [line]:
+                self._line(part)
 
     def end(self, ending: Ending) -> None:
         """The outcome: on standard output where it is good, else on standard error, its last lines."""

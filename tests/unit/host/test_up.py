@@ -92,7 +92,7 @@ def test_what_is_up_says_how_long_it_took_and_what_can_be_done_with_it(tmp_path:
     with local_guest(tmp_path) as guest:
         outcome = story.up(cast(Machine, PlayedMachine(guest, (True, True))), Seen())
         assert outcome.text.startswith("VM demo is up: no scripts to run (")
-        assert outcome.hint == "`rum ssh` logs in, `rum exec -- COMMAND` runs a command"
+        assert outcome.hint == "next: `rum ssh`, `rum exec -- COMMAND`"
 
 
 def test_only_the_first_ports_are_spelled_out() -> None:

@@ -132,6 +132,16 @@ def test_a_tail_that_stands_right_above_is_not_repeated() -> None:
     assert b"console" in shown
 
 
+@pytest.mark.parametrize("prose", [True, False])
+def test_only_prose_is_broken_on_a_terminal(prose: bool) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as out:
+        PlainRenderer(out, out, Verbosity.NORMAL, prose=prose).show({}, ["ok  disk  " + "word " * 20])
+        shown = os.read(ours, 4096)
+    os.close(ours)
+    assert (b"word\r\n          word" in shown) == prose
+
+
 def test_json_keeps_events_and_joins_characters() -> None:
     events: list[Event] = [
         LogEvent("one", "stdout", 1, b"gr\xc3"),

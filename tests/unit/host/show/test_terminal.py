@@ -25,7 +25,7 @@ HEAD = [
     "• VM demo runs already; accelerator tcg, transport vhost-user",
     "✓ boot T",
 ]
-UP = "`rum ssh` logs in, `rum exec -- COMMAND` runs a command"
+UP = "next: `rum ssh`, `rum exec -- COMMAND`"
 
 
 class Gates:
