@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from rum.host.errors import HostError
 from rum.host.runs.records import RunCopies, decode_frames
 from rum.protocol import Frame
 
@@ -28,7 +30,9 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        # What could not be written has been told, and is not needed any more.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def has(self, _run_id: str) -> bool:
         """It never has: the run is read because it is not among the copies."""
@@ -40,8 +44,9 @@ class Spool:
         return self
 
     def append(self, frame: bytes) -> None:
-        """Take the next frame. Raises OSError."""
-        self._file.write(frame)
+        """Take the next frame. Raises HostError."""
+        with room():
+            self._file.write(frame)
 
     def complete(self) -> None:
         """The result is in: store the record among the copies. Raises OSError, where another rum stores it, too."""
@@ -62,6 +67,20 @@ class Spool:
         """Nothing more is taken; what was taken can still be read until the block ends."""
 
     def frames(self) -> Iterator[Frame]:
-        """The frames taken so far."""
-        self._file.seek(0)
+        """The frames taken so far. Raises HostError."""
+        with room():
+            self._file.seek(0)
         return decode_frames(self._file)
+
+
+@contextlib.contextmanager
+def room() -> Iterator[None]:
+    """Turns an OSError of the block into a sentence: what is to be shown must not be half of a run."""
+    try:
+        yield
+    except OSError as exc:
+        where = tempfile.gettempdir()
+        raise HostError(
+            f"the run cannot be put aside in {where} to be shown: {exc.strerror}",
+            hint=f"make room in {where}, or set TMPDIR",
+        ) from exc

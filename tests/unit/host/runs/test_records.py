@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rum.host.errors import HostError
 from rum.host.runs import records
 from rum.host.runs.records import RunCopies, message_of
 from rum.host.runs.spool import Spool
@@ -125,6 +126,18 @@ def _frames(data: bytes) -> list[Frame]:
     decoder = FrameDecoder()
     decoder.feed(data)
     return list(decoder.frames())
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_spool_without_room_says_so(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: SIM115 - the spool's
+
+    def use(spool: Spool) -> None:
+        spool.append(bytes(size))
+        spool.frames()
+
+    with Spool() as spool, pytest.raises(HostError, match=r"cannot be put aside in .*: No space left on device"):
+        use(spool)
 
 
 def test_a_spool_hands_a_complete_run_to_the_copies_and_forgets_others(tmp_path: Path) -> None:
