@@ -17,7 +17,7 @@ from rum.host.outcome import Outcome, seconds
 from rum.host.runs.comeback import comes_back
 from rum.host.runs.guest_runs import changes
 from rum.host.runs.logs import Wanted, logs, only_script, replay
-from rum.host.runs.runreader import RunReader
+from rum.host.runs.runreader import FRUITLESS_MAX, RunReader
 from rum.host.runs.runview import RunView
 from rum.host.runs.verdicts import title, verdict
 from rum.protocol import ErrorCode
@@ -63,11 +63,13 @@ class Follower:
                 self._show(run.run_id)
 
     def _next_runs(self) -> Sequence[RunSummary]:
-        """The runs after the last one, once there are any; at first the latest one."""
+        """The runs after the last one, once there are any; at first the latest one. Raises GuestError."""
+        fruitless = 0
         while True:
             try:
                 with closing(changes(self._reader, self._check)) as lists:
                     for runs in lists:
+                        fruitless = 0
                         first, self._first = self._first, False
                         if new := runs[-1:] if first else self._after_last(runs):
                             return new
@@ -75,7 +77,9 @@ class Follower:
                             self._emit(Notice(f"VM {self._reader.guest.name} has no run yet; waiting for one"))
             except LostError:
                 # The guest reboots, or its agent is replaced: `changes` waits for the next one, or for the VM's end.
-                continue
+                fruitless += 1
+                if fruitless > FRUITLESS_MAX:
+                    raise
 
     def _after_last(self, runs: Sequence[RunSummary]) -> Sequence[RunSummary]:
         ids = [run.run_id for run in runs]
