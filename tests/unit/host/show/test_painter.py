@@ -96,6 +96,9 @@ def test_a_terminal_that_takes_nothing_holds_up_no_end(terminal: Terminal, monke
     painter.update(lambda: scene.waiting.extend([LINE] * (module.BACKLOG_MAX + 1)))
     painter.stop()
     terminal.read()
+    painter._thread.join(20)
+    terminal.close()
+    assert terminal.seen.count(LINE.encode()) == module.BACKLOG_MAX + 1
 
 
 def test_a_terminal_that_has_hung_up_is_no_error_and_not_waited_for(
