@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from rum.host.cli.complete import files
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 
@@ -18,7 +19,7 @@ from rum.host.cli.options import Options, global_options
 )
 @global_options
 @click.option("--user", help="Whose rights are used, and whose the copies are (default: root).")
-@click.argument("paths", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SRC... DST")
+@click.argument("paths", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SRC... DST", shell_complete=files)
 @click.pass_obj
 def cp(options: Options, paths: tuple[str, ...], user: str | None) -> int:
     """Copy files and directories to or from the guest.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from rum.host.cli.complete import conditions
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
 
@@ -22,6 +23,7 @@ DEFAULT_TIMEOUT_S = 600.0
     "--for",
     "goal",
     metavar="WHAT",
+    shell_complete=conditions,
     default="provisioned",
     help="agent, provisioned (default), healthy ([provision.healthcheck] too), or a command line for the guest's sh.",
 )

@@ -155,12 +155,20 @@ def test_commands_and_options() -> None:
     assert {"--system", "--boot", "--all", "--output"} <= set(offers("rum", "provision", "--"))
     assert offers("rum", "-o", "") == ["auto", "plain", "json"]
     assert offers("rum", "completion", "") == ["bash", "zsh", "fish"]
+    assert offers("rum", "wait", "--for", "") == ["agent", "provisioned", "healthy"]
+
+
+def test_files_are_the_shell_s_own() -> None:
+    completer = ShellComplete(cli, {"obj": Options()}, "rum", VARIABLE)
+    assert [item.type for item in completer.get_completions(["cp"], "no")] == ["file"]
+    assert [item.type for item in completer.get_completions(["-c"], "")] == ["file"]
+    assert completer.get_completions(["cp"], ":") == []
 
 
 def test_scripts_of_this_rum_toml(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "rum.toml").write_text(TOML)
     assert offers("rum", "logs", "--script", "") == ["system", "migrate"]
-    assert offers("rum", "logs", "--script", "mi") == ["migrate"]
+    assert offers("rum", "logs", "--script", "mi") == offers("rum", "provision", "--from", "mi") == ["migrate"]
     (here / "else").mkdir()
     monkeypatch.chdir(here / "else")
     (here / "else/other.toml").write_text("[drives.data]\n")
