@@ -41,7 +41,7 @@ file = "install.sh"
 [[provision.script]]
 name = "migrate"
 order = 150
-run_on = "system"
+run_on = "boot"
 file = "migrate.sh"
 
 [provision.boot]
@@ -77,7 +77,7 @@ class Studio:
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self._directory = directory
         self._environment = {**environment, "XDG_STATE_HOME": str(directory.parent / "state")}
-        for name, text in (("rum.toml", RUM_TOML), ("install.sh", INSTALL), ("migrate.sh", BROKEN)):
+        for name, text in (("rum.toml", RUM_TOML), ("install.sh", INSTALL), ("migrate.sh", MIGRATE)):
             self.write(name, text)
 
     def write(self, name: str, text: str) -> None:
@@ -112,7 +112,9 @@ def take_all(studio: Studio) -> None:
         screen.until(lambda: "nginx-common" in screen.text, "a script at work")
         capture("up", "up", screen)
         screen.finish()
-        capture("failure", "up", screen)
+        capture("success", "up", screen)
+    studio.write("migrate.sh", BROKEN)
+    finished(studio, "failure", "up")
     studio.write("migrate.sh", MIGRATE)
     finished(studio, "retry", "up")
     with studio.type("provision --all") as screen:
@@ -121,9 +123,6 @@ def take_all(studio: Studio) -> None:
         screen.finish()
         capture("cancel", "provision --all", screen)
     finished(studio, "doctor", "doctor")
-    with studio.type("down") as screen:
-        screen.finish()
-    finished(studio, "success", "up")
     finished(studio, "status", "status")
 
 
