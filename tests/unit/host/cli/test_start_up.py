@@ -22,7 +22,10 @@ def loaded(trace: str) -> set[str]:
     return {line.rsplit("|", 1)[1].strip() for line in trace.splitlines() if line.startswith("import time:")}
 
 
-def test_exec_loads_only_what_it_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["exec", "cp"])
+def test_what_is_used_is_loaded_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    (tmp_path / "file").write_text("said\n")
+    arguments = {"exec": ["--", "echo", "said"], "cp": [f":{tmp_path}/file", "-"]}[command]
     for name in ("STATE_HOME", "CACHE_HOME", "RUNTIME_DIR"):
         monkeypatch.setenv(f"XDG_{name}", str(tmp_path / name[0]))
     with local_guest(tmp_path) as guest:
@@ -38,7 +41,7 @@ def test_exec_loads_only_what_it_uses(tmp_path: Path, monkeypatch: pytest.Monkey
         proxy = VsockProxy(paths.vsock_socket, guest.directory / "agent.sock")
         try:
             done = subprocess.run(
-                [sys.executable, "-X", "importtime", "-m", "rum.host", "-c", str(config), "exec", "--", "echo", "said"],
+                [sys.executable, "-X", "importtime", "-m", "rum.host", "-c", str(config), command, *arguments],
                 env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
                 capture_output=True,
                 text=True,
@@ -49,5 +52,5 @@ def test_exec_loads_only_what_it_uses(tmp_path: Path, monkeypatch: pytest.Monkey
             proxy.close()
     assert (done.returncode, done.stdout) == (0, "said\n"), done.stderr[-2000:]
     modules = loaded(done.stderr)
-    assert "rum.host.exec" in modules
+    assert {"exec": "rum.host.exec", "cp": "rum.host.cp.story"}[command] in modules
     assert {name for name in modules if name in HEAVY or name.split(".")[0] in HEAVY} == set()
