@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from rum.host.channel.reach import short_deadline
+from rum.host.channel.reach import reach_agent
 from rum.host.config.model import Healthcheck
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import EXIT_SCRIPT_FAILED
@@ -35,8 +35,7 @@ def await_health(guest: ConfiguredGuest, emit: Emit, check: Healthcheck, command
     tries = 0
     while True:
         limit_s = min(check.try_timeout_s, max(TRY_MIN_S, deadline.remaining()))
-        # The agent has just answered: its absence is no matter of the healthcheck's time.
-        tried = probe(guest, emit, check.command, limit_s, short_deadline(guest))
+        tried = probe(reach_agent(guest, emit), check.command, limit_s)
         tries += 1
         took_ms = round((time.monotonic() - start) * 1000)
         if tried.passed:

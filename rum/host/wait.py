@@ -6,13 +6,15 @@ example; the rest is asked for about once a second.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rum.host.channel.client import CALL_PATIENCE_S, AgentConnection, LostError
+from rum.host.channel.client import CALL_PATIENCE_S, AgentConnection, LostError, WrongKeyError, open_agent
+from rum.host.channel.connect import NotReadyError
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import SIGN_OF_LIFE_S, TAIL_LINES, StoppedError, wait_for_agent
+from rum.host.channel.reach import FIRST_TRY_S, SIGN_OF_LIFE_S, TAIL_LINES, StoppedError, wait_for_agent
 from rum.host.config.model import Healthcheck
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import GuestError
@@ -57,12 +59,12 @@ class Waiting:
             pause(goal.every_s, self.deadline)
 
     def _ask(self, goal: Goal) -> Answer:
-        if not self.vm.is_running():
-            return Tried(False, f"it is {self.vm.state()}" if self.vm.exists() else "it does not exist yet")
+        fair = self.deadline.remaining() >= FAIR_S
         try:
             return goal.ask(self)
         except (StoppedError, LostError) as exc:
-            return Tried(False, str(exc))
+            # What was seen before says more than a look that had no time.
+            return self.seen if self.deadline.expired and not fair else Tried(False, str(exc))
         except GuestError:
             self.check()
             raise
@@ -77,7 +79,16 @@ class Waiting:
             )
 
     def connect(self) -> AgentConnection:
-        """A connection to the agent. Raises GuestError."""
+        """A connection to the agent. Raises GuestError, StoppedError where the VM does not run.
+
+        Libvirt is asked only where the agent does not answer at once.
+        """
+        if self.vm.last_start():
+            with contextlib.suppress(NotReadyError, WrongKeyError):
+                deadline = self.deadline.at_most(FIRST_TRY_S * self.vm.timeout_factor())
+                return open_agent(self.vm.endpoint(), self.vm.key(), self.vm.vm_id(), deadline)
+        if not self.vm.is_running():
+            raise StoppedError(f"it is {self.vm.state()}" if self.vm.exists() else "it does not exist yet")
         fair = self.deadline.remaining() >= FAIR_S
         try:
             return wait_for_agent(self.vm, self.deadline, self.emit, "waiting for the agent")
@@ -151,7 +162,7 @@ def passes(command: str, limit_s: float | None = None) -> Callable[[Waiting], An
 
     def ask(waiting: Waiting) -> Answer:
         left_s = max(TRY_MIN_S, waiting.deadline.remaining())
-        tried = probe(waiting.vm, waiting.emit, command, min(limit_s or left_s, left_s), waiting.deadline)
+        tried = probe(waiting.connect(), command, min(limit_s or left_s, left_s))
         return None if tried.passed else Tried(False, f"the last try: {tried.how}", tried.tail)
 
     return ask

@@ -5,12 +5,9 @@ from __future__ import annotations
 import collections
 from dataclasses import dataclass
 
-from rum.host.channel.client import AgentError, LostError
-from rum.host.channel.guest import Guest
-from rum.host.channel.reach import wait_for_agent
+from rum.host.channel.client import AgentConnection, AgentError, LostError
 from rum.host.deadlines import Deadline
 from rum.host.errors import EXIT_SIGNAL_BASE
-from rum.host.events import Emit
 from rum.host.exec import EXIT_TIMED_OUT, ExecRequest, exit_status
 from rum.host.outcome import signal_name
 from rum.host.text import LineAssembler
@@ -34,14 +31,13 @@ class Tried:
         return f"{self.how}: {self.tail[-1]}" if self.tail else self.how
 
 
-def probe(guest: Guest, emit: Emit, command: str, limit_s: float, patience: Deadline) -> Tried:
+def probe(connection: AgentConnection, command: str, limit_s: float) -> Tried:
     """Run the command line once, as root and without input; it is killed after so many seconds.
 
-    An agent that is lost meanwhile makes it a try that failed. Raises GuestError where the VM is dead, or no agent
-    answers while there is patience.
+    An agent that is lost meanwhile makes it a try that failed. Raises BrokenProtocolError.
     """
     output = Output()
-    with wait_for_agent(guest, patience, emit, "waiting for the agent") as connection:
+    with connection:
         try:
             request = ExecRequest(["sh", "-c", command], timeout_s=limit_s).params(None)
             connection.send_request("exec", {**request, "stdin": False})

@@ -14,7 +14,7 @@ from rum.host.interrupts import FirstInterrupt
 from rum.host.outcome import Outcome
 from rum.host.runs.finder import FoundRun, ListedRun, RunFinder, find_anywhere
 from rum.host.runs.records import message_of
-from rum.host.runs.runreader import RunReader
+from rum.host.runs.runreader import GlanceReader, RunReader
 from rum.host.runs.spool import Spool
 from rum.host.runs.verdicts import header
 from rum.protocol import OUTPUT_KINDS, Frame, LogEvent, Message, split_output
@@ -77,7 +77,7 @@ def list_runs(guest: Guest, emit: Emit) -> list[ListedRun]:
 
 def last_run(guest: Guest, *, ask_agent: bool) -> Message | None:
     """The latest run in short, for `status`. What is only looked at is not stored: `up` still shows it as new."""
-    reader = RunReader(guest, ignore, FirstInterrupt(), short_deadline)
+    reader = GlanceReader(guest, ignore, FirstInterrupt())
     with closing(reader), Spool() as spool:
         try:
             found = RunFinder(reader, spool, ask_agent=ask_agent).latest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rum.host.channel.checked import check_message
 from rum.host.channel.client import CALL_PATIENCE_S, AgentConnection, AgentError, LostError, is_result, open_agent
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import TAIL_LINES, StoppedError, boot_deadline, wait_for_agent
+from rum.host.channel.reach import TAIL_LINES, StoppedError, boot_deadline, reach_agent, wait_for_agent
 from rum.host.channel.wire import script_to_json
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError
@@ -179,6 +179,14 @@ class RunReader:
         """Ask for the run's end on a connection of its own. Raises GuestError."""
         with open_agent(self.guest.endpoint(), self.guest.key(), self.guest.vm_id(), deadline) as connection:
             connection.call("cancel", {"run_id": run_id}, deadline)
+
+
+class GlanceReader(RunReader):
+    """For one look at an agent that has just answered: libvirt is not asked whether its VM runs."""
+
+    def connect(self) -> AgentConnection:
+        """A connection. Raises GuestError."""
+        return reach_agent(self.guest, self.emit)
 
 
 def forgotten(view: RunView) -> GuestError:
