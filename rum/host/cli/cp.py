@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from rum.host.cli.complete import files
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
+from rum.host.show.render import Verbosity
 
 
 @command(
@@ -36,4 +39,7 @@ def cp(options: Options, paths: tuple[str, ...], user: str | None) -> int:
     if request.to_stdout and options.output == "json":
         raise click.UsageError("-o json needs standard output, and so does -")
     options.streams = request.to_stdout
-    return options.end(copy(options.vm(), options.renderer.emit, request))
+    outcome = copy(options.vm(), options.renderer.emit, request)
+    # As with cp(1), there is nothing to be said about what went well to somebody who wants to hear little.
+    quiet = options.verbosity is Verbosity.QUIET
+    return options.end(replace(outcome, text="") if quiet else outcome)

@@ -97,10 +97,10 @@ def test_a_file_replaces_one_and_is_told_with_json(cp: Cp, tmp_path: Path) -> No
     assert (tmp_path / "old").read_bytes() == bytes(3 * CHUNK)
 
 
-def test_quiet_says_the_outcome_only_and_copies(cp: Cp, tmp_path: Path) -> None:
+def test_quiet_says_nothing_and_copies(cp: Cp, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     ended = cp("file", f":{tmp_path}/copy", before=("-q",))
-    assert (ended.status, ended.err) == (0, "")
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
     assert (tmp_path / "copy").read_text() == "x"
 
 
