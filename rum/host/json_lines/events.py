@@ -13,7 +13,7 @@ class Phase(TypedDict):
 
     type: Literal["phase"]
     name: str
-    """`image`, `disk`, `seed`, `domain`, `agent` and others."""
+    """`image`, `disk`, `seed`, `domain`, `boot`, `agent`, `healthcheck`, `shutdown`, `wait`; more may come."""
     status: Literal["started", "done", "skipped", "failed"]
     duration_ms: int | None
     """How long it took; null where it begins, and where there was nothing to do."""

@@ -22,6 +22,7 @@ from rum.host.json_lines import SCHEMA_VERSION, answers, events
 
 PAGE = SCHEMA_FILE.with_name("json.md")
 TEXT = PAGE.read_text(encoding="utf-8")
+SOURCES = PAGE.parents[1] / "rum/host"
 EXAMPLES = [
     line for block in re.findall(r"^```json\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE) for line in block.splitlines()
 ]
@@ -141,6 +142,12 @@ def test_the_tables_are_current() -> None:
 def test_every_object_has_its_table_under_a_heading_of_its_name() -> None:
     headed = re.findall(r"^#+ (\w+)\n\n<!-- object: \1 -->$", TEXT, re.MULTILINE)
     assert sorted(headed) == sorted(json_schema()["$defs"])
+
+
+def test_every_phase_that_a_command_has_is_named() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in sorted(SOURCES.rglob("*.py"))]
+    begun = {name for source in sources for name in re.findall(r"\b(?:phase\([\w.]+, |Phase\()\"(\w+)\"", source)}
+    assert begun == set(re.findall(r"`(\w+)`", described()["Phase"]["name"]))
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
