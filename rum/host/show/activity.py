@@ -30,8 +30,9 @@ BAR_WIDTH = 24
 
 @dataclass
 class Activity:
-    """What goes on since `started`, a moment of the monotonic clock. `status`: a sign of life for
-    as long as nothing is printed.
+    """What goes on since `started`, a moment of the monotonic clock.
+
+    `status`: a sign of life, shown for as long as nothing is printed.
     """
 
     key: str

@@ -81,7 +81,7 @@ class LiveView:
         for activity in self._open:
             if activity.key.startswith(("phase ", "script ")):
                 self._flush(activity)
-                self._finished(activity, self._mark(self._glyphs.skipped, "yellow"), activity.detail, None)
+                self._finished(activity, Text(self._glyphs.skipped, "yellow"), activity.detail, None)
         self._open.clear()
 
     def _phase(self, phase: Phase) -> None:
@@ -91,10 +91,10 @@ class LiveView:
             return
         activity = self._end(key) or Activity(key, phase.name, "", time.monotonic())
         if phase.status == "skipped":
-            self._finished(activity, self._mark(self._glyphs.skipped, "dim"), "as it was", None)
+            self._finished(activity, Text(self._glyphs.skipped, "dim"), "as it was", None)
             return
         failed = phase.status == "failed"
-        mark = self._mark(self._glyphs.failed, "bold red") if failed else self._mark(self._glyphs.done, "green")
+        mark = Text(self._glyphs.failed, "bold red") if failed else Text(self._glyphs.done, "green")
         took = None if phase.duration_ms is None else phase.duration_ms / 1000
         self._finished(activity, mark, phase.detail or ("failed" if failed else ""), took)
 
@@ -117,7 +117,7 @@ class LiveView:
         elif event.passing and self._open:
             self._open[-1].status = event.text
         else:
-            self.say(Text.assemble(self._mark(self._glyphs.note, "cyan"), " ", inert(event.text)))
+            self.say(Text.assemble((self._glyphs.note, "cyan"), " ", inert(event.text)))
 
     def _console(self, text: str) -> None:
         if self._all_output:
@@ -148,9 +148,11 @@ class LiveView:
         skipped = message.get("skipped")
         if isinstance(skipped, list) and skipped:
             names = ", ".join(str(name) for name in skipped)
-            self.say(Text.assemble(self._mark(self._glyphs.skipped, "dim"), " ", inert(f"not needed: {names}", "dim")))
+            self.say(Text.assemble((self._glyphs.skipped, "dim"), " ", inert(f"not needed: {names}", "dim")))
 
     def _script_started(self, message: Mapping[str, object], *, replayed: bool) -> None:
+        # One after the other: a guest that says otherwise must not make the list grow.
+        self._open = [activity for activity in self._open if not activity.key.startswith("script ")]
         name = str(message.get("name"))
         label = f"[{message.get('index')}/{message.get('total')}] {name}"
         self._begin(f"script {name}", label, f"{message.get('run_on')} script")
@@ -166,9 +168,9 @@ class LiveView:
         duration = message.get("duration_ms")
         took = duration / 1000 if isinstance(duration, int) else None
         if ending.success and not ending.timed_out:
-            self._finished(activity, self._mark(self._glyphs.done, "green"), "", took)
+            self._finished(activity, Text(self._glyphs.done, "green"), "", took)
         else:
-            self._finished(activity, self._mark(self._glyphs.failed, "bold red"), how_it_ended(ending), took)
+            self._finished(activity, Text(self._glyphs.failed, "bold red"), how_it_ended(ending), took)
 
     def _output(self, event: LogEvent) -> None:
         activity = next((one for one in reversed(self._open) if one.key == f"script {event.script}"), None)
@@ -216,13 +218,10 @@ class LiveView:
         activity = self._end("wait")
         if activity and time.monotonic() - activity.started >= WORTH_A_LINE_S:
             took = time.monotonic() - activity.started
-            self._finished(activity, self._mark(self._glyphs.done, "green"), activity.detail, took)
+            self._finished(activity, Text(self._glyphs.done, "green"), activity.detail, took)
 
     def _finished(self, activity: Activity, mark: Text, detail: str, took: float | None) -> None:
         self._above.append(lambda columns: self._ink.whole(row(mark, activity.name, detail, took, columns)))
-
-    def _mark(self, glyph: str, style: str) -> Text:
-        return Text(glyph, style)
 
 
 def as_it_is(line: str) -> Callable[[int], str]:

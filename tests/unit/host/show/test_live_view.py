@@ -134,6 +134,12 @@ def test_nor_does_a_guest_whose_clock_jumps_change_the_time_of_what_is_live(cloc
     assert shown.live()[0].endswith(" 0.0 s")
 
 
+def test_a_guest_whose_scripts_have_no_end_does_not_fill_the_memory() -> None:
+    shown = Shown(*[RunEvent({**STARTED, "name": f"script-{number}"}) for number in range(1000)])
+    assert len(shown.view._open) == 1
+    assert "script-999" in shown.live()[0]
+
+
 def test_what_the_command_leaves_behind_has_no_time() -> None:
     shown = Shown(Phase("boot", "started"), RunEvent(STARTED))
     shown.view.leave_open()
