@@ -48,13 +48,13 @@ def is_tidy(screen: Screen) -> bool:
 def test_a_vm_that_is_up_is_told_in_a_few_lines(vm: Project) -> None:
     with typed(vm, "up") as screen:
         assert screen.finish() == 0
+        assert is_tidy(screen)
         lines = without_times(screen.rows)
     assert lines[0].startswith("• VM ")
     assert lines[1] == "✓ boot T"
     assert lines[2].startswith("✓ agent    rum-agent ")
     assert lines[-2].endswith("(T)")
     assert lines[-1].startswith("next: `rum ssh`")
-    assert is_tidy(screen)
 
 
 def test_a_script_is_seen_at_work_and_becomes_a_line(scratch: Project) -> None:
@@ -68,18 +68,18 @@ def test_a_script_is_seen_at_work_and_becomes_a_line(scratch: Project) -> None:
         assert screen.cursor_is_hidden
         scratch.guest("touch /run/go")
         assert screen.finish() == 0
+        assert is_tidy(screen)
     assert any(line.startswith("✓ [") and "] shown T" in line for line in without_times(screen.rows))
     assert "50 %" not in screen.text
-    assert is_tidy(screen)
 
 
 def test_a_failure_shows_its_last_lines_once(scratch: Project) -> None:
     with_boot_script(scratch, "for n in $(seq 30); do echo line $n; done; exit 7")
     with typed(scratch, "provision", "--boot") as screen:
         assert screen.finish() == 1
+        assert is_tidy(screen)
     assert [row for row in screen.rows if "line 30" in row] == ["  | line 30"]
     assert screen.rows[-1].startswith("rum: fix it and run `rum provision --boot` again")
-    assert is_tidy(screen)
 
 
 def test_ctrl_c_leaves_a_tidy_terminal(scratch: Project) -> None:
@@ -88,5 +88,5 @@ def test_ctrl_c_leaves_a_tidy_terminal(scratch: Project) -> None:
         screen.until_shown("│ begun")
         screen.child.sendintr()
         assert screen.finish() == 130
+        assert is_tidy(screen)
     assert "│ begun" not in screen.text
-    assert is_tidy(screen)
