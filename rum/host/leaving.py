@@ -15,12 +15,12 @@ def outcome_of_signal(command: str, number: int) -> Outcome:
     """The end of a command by a signal; its exit status is a shell's for that.
 
     >>> outcome_of_signal("exec", 15).text, outcome_of_signal("exec", 15).exit
-    ('ended by SIGTERM; the command in the guest is ended, too', 143)
+    ('ended by SIGTERM; the command does not go on in the guest', 143)
     """
     how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
     hint = None
     if command in IN_THE_GUEST:
-        how += "; the command in the guest is ended, too"
+        how += "; the command does not go on in the guest"
     elif command == "cp":
         how += "; what had arrived whole is kept, nothing is there by halves"
     elif command in PROVISIONING and number != signal.SIGINT:

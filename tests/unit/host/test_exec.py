@@ -83,7 +83,7 @@ class TestSignals:
             assert process.stdout.readline() == b"caught\n"
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=30)
-        assert (process.returncode, err) == (130, b"rum: interrupted; the command in the guest is ended, too\n")
+        assert (process.returncode, err) == (130, b"rum: interrupted; the command does not go on in the guest\n")
         wait_until(lambda: not is_running(pid), "the command to be stopped")
 
     def test_they_go_on_while_nobody_reads_our_output(self, guest: LocalGuest) -> None:
