@@ -129,6 +129,24 @@ class TestSignals:
             assert not is_running(pids[0])
 
 
+def test_an_agent_from_before_there_were_windows_gets_all_of_the_input(tmp_path: Path) -> None:
+    """It says nothing at all while the command reads; its heartbeat tells that it has no windows."""
+    given = tmp_path / "given"
+    given.write_bytes(bytes(3_000_000))
+    with agent_in(tmp_path) as agent:
+        agent.setup = "from rum.agent import exec\nexec.Exec._grant = lambda self, size: None"
+        agent.limits = {"HEARTBEAT_S": 0.2}
+        agent.start()
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(agent.socket_path)
+        with AgentConnection(sock) as connection, NotedSignals([]) as signals, given.open("rb") as stdin:
+            connection.authenticate(agent.key, VM_ID, Deadline(30))
+            output: list[bytes] = []
+            session = ExecSession(connection, lambda *piece: output.append(piece[2]), None, stdin.fileno(), signals)
+            assert session.run(ExecRequest(["wc", "-c"])) == 0
+        assert int(b"".join(output)) == 3_000_000
+
+
 def is_full(pipe: IO[bytes]) -> bool:
     """Whether who writes to the pipe has to wait for who reads it, which is us."""
     descriptor = os.open(f"/proc/self/fd/{pipe.fileno()}", os.O_WRONLY | os.O_NONBLOCK)
