@@ -6,9 +6,7 @@ Each capture is a text and an SVG of it. The layout is always the same; the time
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,7 +74,8 @@ class Studio:
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self._directory = directory
-        self._environment = {**environment, "XDG_STATE_HOME": str(directory.parent / "state")}
+        own = {f"XDG_{kind.upper()}_HOME": str(directory.parent / kind) for kind in ("state", "cache")}
+        self._environment = {**environment, **own}
         for name, text in (("rum.toml", RUM_TOML), ("install.sh", INSTALL), ("migrate.sh", MIGRATE)):
             self.write(name, text)
 
@@ -139,7 +138,8 @@ def main() -> None:
     parser.add_argument("--image", default="debian-12", help="a name of the catalogue (default: debian-12)")
     image = parser.parse_args().image
     CAPTURES.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.gettempdir()) / f"rum-captures-{os.getuid()}"
+    # Paths are on some pictures: the same for everybody.
+    root = Path("/tmp/rum-captures")
     shutil.rmtree(root, ignore_errors=True)
     (root / "demo").mkdir(parents=True)
     studio = Studio(root / "demo", mirror_of(image))
