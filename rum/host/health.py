@@ -8,10 +8,11 @@ from rum.host.channel.reach import reach_agent
 from rum.host.config.model import Healthcheck
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import EXIT_SCRIPT_FAILED
-from rum.host.events import Emit, Notice, Phase
+from rum.host.events import Emit, Notice
 from rum.host.guest.configured import ConfiguredGuest
 from rum.host.guest.probe import Tried, probe
 from rum.host.outcome import Outcome
+from rum.host.progress import phase
 
 SIGN_OF_LIFE_S = 15.0
 """What the tries say is told when it changes, and at least so often."""
@@ -29,23 +30,37 @@ def with_healthcheck(guest: ConfiguredGuest, emit: Emit, outcome: Outcome, comma
 
 def await_health(guest: ConfiguredGuest, emit: Emit, check: Healthcheck, command: str) -> Outcome | None:
     """Try until the healthcheck passes; how it ended where it does not in time. Raises GuestError."""
-    start, deadline = time.monotonic(), Deadline(check.timeout_s)
-    emit(Phase("healthcheck", "started"))
-    told = Told(emit)
-    tries = 0
+    try:
+        with phase(emit, "healthcheck") as detail:
+            tries = tries_until_healthy(guest, emit, check)
+            detail.append(f"passed at try {tries}" if tries > 1 else "passed")
+    except UnhealthyError as exc:
+        return unhealthy(check, exc.tried, command)
+    return None
+
+
+def tries_until_healthy(guest: ConfiguredGuest, emit: Emit, check: Healthcheck) -> int:
+    """How many tries it has taken. Raises UnhealthyError where there is no time for another one, GuestError."""
+    deadline, told = Deadline(check.timeout_s), Told(emit)
+    number = 0
     while True:
+        number += 1
         limit_s = min(check.try_timeout_s, max(TRY_MIN_S, deadline.remaining()))
         tried = probe(reach_agent(guest, emit), check.command, limit_s)
-        tries += 1
-        took_ms = round((time.monotonic() - start) * 1000)
         if tried.passed:
-            emit(Phase("healthcheck", "done", took_ms, f"passed at try {tries}" if tries > 1 else "passed"))
-            return None
+            return number
         if deadline.remaining() <= check.interval_s:
-            emit(Phase("healthcheck", "failed", took_ms))
-            return unhealthy(check, tried, command)
+            raise UnhealthyError(tried)
         told.tell(tried)
         pause(check.interval_s, deadline)
+
+
+class UnhealthyError(Exception):
+    """The healthcheck has not passed in time. Attributes: `tried`, its last try."""
+
+    def __init__(self, tried: Tried) -> None:
+        super().__init__(str(tried))
+        self.tried = tried
 
 
 class Told:

@@ -122,7 +122,8 @@ def test_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
             assert process.stdout
             read_up_to(process.stdout, b"not healthy yet: exit code 1: waiting\n")
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=30)
+        assert b"healthcheck failed interrupted (" in out
         assert process.returncode == 130
         assert b"interrupted" in err
 
