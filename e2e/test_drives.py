@@ -83,6 +83,7 @@ def up(project: Project, *, expect: int = 0) -> Outcome:
 
 def restart(project: Project) -> None:
     assert project.rum("down").exit == 0
+    assert project.status()["state"] == "stopped"
     up(project)
 
 

@@ -142,10 +142,25 @@ def test_is_ready_as_fast_without_a_network_card(outcomes: tuple[Outcome, Outcom
 
 
 def test_reboots_by_efi(projects: tuple[Project, Project], outcomes: tuple[Outcome, Outcome]) -> None:
+    """`rum reboot`, with what rum.toml is by then; and `rum wait` meanwhile, for the new boot."""
     without = projects[0]
-    assert without.rum("down").exit == 0
-    without.up()
+    before, memory_mb = without.boot_id(), memory_of(without)
+    toml = without.directory / "rum.toml"
+    toml.write_text(toml.read_text().replace("memory_mb = 768", "memory_mb = 800"))
+    rebooting = without.start("reboot")
+    rebooting.wait_for(lambda event: event.get("name") == "boot", within_s=60 * without.patience)
+    waited = without.rum("-o", "json", "wait", "--timeout", str(120 * without.patience))
+    rebooted = rebooting.finish(within_s=60 * without.patience)
+    assert (waited.exit, rebooted.exit) == (0, 0), waited.stdout + rebooted.stdout
+    assert without.boot_id() != before
+    assert without.status()["memory_mb"] == 800
+    assert 24 < memory_of(without) - memory_mb <= 32
     assert without.guest("test -d /sys/firmware/efi && wc -l < /var/tmp/boots").strip() == "2"
+
+
+def memory_of(project: Project) -> int:
+    """What the guest's kernel has, in MiB."""
+    return int(project.guest("awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo"))
 
 
 def test_nothing_is_left_in_the_end(projects: tuple[Project, Project], outcomes: tuple[Outcome, Outcome]) -> None:
