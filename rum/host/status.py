@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from rum.host.channel.reach import shortened
 from rum.host.errors import HostError
-from rum.host.events import Emit, Notice
 from rum.host.json_lines.answers import Agent, DriveFile, ForwardedPort, LastRun, MountedDirectory, State, Status
-from rum.host.ports.forwards import forwarded, warn_if_missing
+from rum.host.ports.forwards import forwarded, without_forwards
 from rum.host.runs.logs import last_run
 from rum.host.store import LastStart, VmState
 from rum.host.survey import Sight, look
@@ -20,17 +19,13 @@ PATIENCE_S = 5.0
 """What is there is told; what may come is not waited for."""
 
 
-def status(vm: KnownVm, emit: Emit) -> Status:
+def status(vm: KnownVm) -> Status:
     """What `rum status -o json` prints. An agent or a libvirt that does not answer is a finding, no error.
 
     Raises HostError where the VM's own files cannot be read, BrokenProtocolError.
     """
     seen = look(vm, PATIENCE_S * vm.timeout_factor())
     state, started = vm.load_state(), vm.last_start()
-    if seen.problem:
-        emit(Notice(f"what state the VM is in cannot be told: {seen.problem}", warning=True))
-    if seen.state == "running":
-        warn_if_missing(vm.name, vm.paths, emit)
     latest = last_run(vm, ask_agent=seen.agent is not None)
     return {
         "type": "status",
@@ -49,8 +44,17 @@ def status(vm: KnownVm, emit: Emit) -> Status:
         "mounts": mounts_of(started),
         "last_run": cast(LastRun | None, latest),
         "console": last_words(vm, seen),
+        "warnings": list(warnings(vm, seen)),
         "next": next_step(seen, latest),
     }
+
+
+def warnings(vm: KnownVm, seen: Sight) -> Iterator[str]:
+    """What is not as it should be."""
+    if seen.problem:
+        yield f"what state the VM is in cannot be told: {seen.problem}"
+    if seen.state == "running":
+        yield from without_forwards(vm.name, vm.paths)
 
 
 def drives_of(vm: KnownVm, state: VmState | None) -> list[DriveFile]:

@@ -156,6 +156,8 @@ class Status(TypedDict):
     last_run: LastRun | None
     console: str | None
     """The last line of a running VM's console whose agent does not answer."""
+    warnings: list[str]
+    """What is not as it should be, for people."""
     next: str | None
     """What can be done now, for people."""
 

@@ -87,10 +87,15 @@ def forwarded(paths: VmPaths) -> list[dict[str, object]]:
     return [asdict(port) for port in found.ports] if found and process_of(paths).find() else []
 
 
-def warn_if_missing(name: str, paths: VmPaths, emit: Emit) -> None:
-    """Say that nobody forwards the ports of a VM that runs any more; to be called only then."""
+def without_forwards(name: str, paths: VmPaths) -> Iterator[str]:
+    """The warning that nobody forwards the ports of a VM that runs any more; to be called only then."""
     if read_ports_file(paths) and not process_of(paths).find():
-        text = f"the process that forwards the ports of VM {name} does not run; `rum up` starts it"
+        yield f"the process that forwards the ports of VM {name} does not run; `rum up` starts it"
+
+
+def warn_if_missing(name: str, paths: VmPaths, emit: Emit) -> None:
+    """Say so."""
+    for text in without_forwards(name, paths):
         emit(Notice(text, warning=True))
 
 

@@ -27,7 +27,7 @@ STARTED = LastStart(
 
 
 def lines(guest: LocalGuest) -> list[str]:
-    return status_lines(status(cast(KnownVm, guest), Seen()))
+    return status_lines(status(cast(KnownVm, guest)))
 
 
 def starting_with(word: str, found: list[str]) -> list[str]:
@@ -68,7 +68,7 @@ def test_every_script_is_told_with_how_it_ended_in_this_boot(tmp_path: Path) -> 
 def test_an_agent_that_answers_makes_a_vm_run_whatever_libvirt_says(tmp_path: Path) -> None:
     with local_guest(tmp_path) as guest:
         guest.running = False
-        assert status(cast(KnownVm, guest), Seen())["state"] == "running"
+        assert status(cast(KnownVm, guest))["state"] == "running"
 
 
 def test_without_an_agent_there_are_the_last_words_of_the_console(tmp_path: Path) -> None:
@@ -132,10 +132,11 @@ def test_where_libvirt_cannot_be_asked_the_state_is_unknown(vm: KnownVm, tmp_pat
     state = vm.require_state()
     vm.save_state(type(state)(**{**vars(state), "libvirt_uri": "nosuch:///anywhere"}))
     done = rum(None, "-o", "json", "status", cwd=tmp_path)
-    warning, found = map(checked, done.stdout.splitlines())
+    found = checked(done.stdout)
     assert done.returncode == 0
-    assert warning["warning"] is True
-    assert warning["text"].startswith("what state the VM is in cannot be told: libvirt at nosuch:///anywhere")
+    (warning,) = found["warnings"]
+    assert warning.startswith("what state the VM is in cannot be told: libvirt at nosuch:///anywhere")
+    assert rum(None, "status", cwd=tmp_path).stderr.decode() == f"rum: warning: {warning}\n"
     assert found["state"] == "unknown"
     assert found["drives"][1] == {"name": "data", "size_bytes": 10 << 30, "attached": True}
 
