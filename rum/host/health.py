@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 from rum.host.channel.reach import reach_agent
 from rum.host.config.model import Healthcheck
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import EXIT_SCRIPT_FAILED
-from rum.host.events import Emit, Notice
+from rum.host.events import Emit
 from rum.host.guest.configured import ConfiguredGuest
 from rum.host.guest.probe import Tried, probe
 from rum.host.outcome import Outcome
-from rum.host.progress import phase
-
-SIGN_OF_LIFE_S = 15.0
-"""What the tries say is told when it changes, and at least so often."""
+from rum.host.progress import SignsOfLife, phase
 
 TRY_MIN_S = 0.1
 
@@ -41,7 +36,7 @@ def await_health(guest: ConfiguredGuest, emit: Emit, check: Healthcheck, command
 
 def tries_until_healthy(guest: ConfiguredGuest, emit: Emit, check: Healthcheck) -> int:
     """How many tries it has taken. Raises UnhealthyError where there is no time for another one, GuestError."""
-    deadline, told = Deadline(check.timeout_s), Told(emit)
+    deadline, told = Deadline(check.timeout_s), SignsOfLife(emit)
     number = 0
     while True:
         number += 1
@@ -51,7 +46,7 @@ def tries_until_healthy(guest: ConfiguredGuest, emit: Emit, check: Healthcheck) 
             return number
         if deadline.remaining() <= check.interval_s:
             raise UnhealthyError(tried)
-        told.tell(tried)
+        told.tell(f"not healthy yet: {tried}")
         pause(check.interval_s, deadline)
 
 
@@ -61,22 +56,6 @@ class UnhealthyError(Exception):
     def __init__(self, tried: Tried) -> None:
         super().__init__(str(tried))
         self.tried = tried
-
-
-class Told:
-    """Says what failed tries say, not every time."""
-
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._text = ""
-        self._at = 0.0
-
-    def tell(self, tried: Tried) -> None:
-        """Say it if it is new, or has not been said for a while."""
-        now = time.monotonic()
-        if str(tried) != self._text or now - self._at >= SIGN_OF_LIFE_S:
-            self._text, self._at = str(tried), now
-            self._emit(Notice(f"not healthy yet: {tried}", passing=True))
 
 
 def unhealthy(check: Healthcheck, tried: Tried, command: str) -> Outcome:

@@ -6,7 +6,9 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from rum.host.events import Emit, Phase
+from rum.host.events import Emit, Notice, Phase
+
+SIGN_OF_LIFE_S = 15.0
 
 
 @contextlib.contextmanager
@@ -25,3 +27,19 @@ def phase(emit: Emit, name: str) -> Iterator[list[str]]:
     finally:
         duration_ms = int((time.monotonic() - start) * 1000)
         emit(Phase(name, status, duration_ms, ", ".join(detail)))
+
+
+class SignsOfLife:
+    """Says what is still missing: whenever that is something else, and else every 15 s."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._text = ""
+        self._at = 0.0
+
+    def tell(self, text: str) -> None:
+        """Say it if it is due."""
+        now = time.monotonic()
+        if text != self._text or now - self._at >= SIGN_OF_LIFE_S:
+            self._text, self._at = text, now
+            self._emit(Notice(text, passing=True))

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from rum.host.channel.client import CALL_PATIENCE_S, AgentConnection, LostError, WrongKeyError, open_agent
 from rum.host.channel.connect import NotReadyError
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import FIRST_TRY_S, SIGN_OF_LIFE_S, TAIL_LINES, StoppedError, wait_for_agent
+from rum.host.channel.reach import FIRST_TRY_S, TAIL_LINES, StoppedError, wait_for_agent
 from rum.host.config.model import Healthcheck
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import GuestError
-from rum.host.events import Emit, Notice, Phase
+from rum.host.events import Emit, Phase
 from rum.host.guest.probe import Tried, probe
 from rum.host.outcome import Outcome
+from rum.host.progress import SignsOfLife
 from rum.host.runs.standing import follow_run, latest_run, unfinished
 
 ASK_EVERY_S = 1.0
@@ -45,7 +46,7 @@ class Waiting:
         self.emit = emit
         self.deadline = Deadline(timeout_s)
         self.seen = Tried(False, NO_ANSWER)
-        self._said_at = time.monotonic()
+        self._signs = SignsOfLife(emit)
 
     def until(self, goal: Goal) -> Outcome | None:
         """Ask until the goal is reached, or cannot be any more: then how it ended. Raises RumError."""
@@ -55,7 +56,7 @@ class Waiting:
                 return answer
             self.seen = answer
             self.check()
-            self._give_a_sign()
+            self._signs.tell(f"not yet: {self.seen}")
             pause(goal.every_s, self.deadline)
 
     def _ask(self, goal: Goal) -> Answer:
@@ -96,12 +97,6 @@ class Waiting:
             if fair and self.deadline.expired:
                 self.seen = Tried(False, NO_ANSWER, tuple(self.vm.console_tail(TAIL_LINES)))
             raise
-
-    def _give_a_sign(self) -> None:
-        now = time.monotonic()
-        if now - self._said_at >= SIGN_OF_LIFE_S:
-            self._said_at = now
-            self.emit(Notice(f"still waiting for VM {self.vm.name}: {self.seen}", passing=True))
 
 
 Answer = Tried | Outcome | None

@@ -211,6 +211,10 @@ def test_the_command_line(tmp_path: Path) -> None:
     with local_guest(tmp_path, script_toml("bad", "echo why; exit 7")) as guest:
         lines = json_lines(rum(guest, "-o", "json", "wait", "--for", "test -d /").stdout)
         assert [line.get("status") for line in lines] == ["started", "done", None]
+        assert (
+            b"not yet: the last try: exit code 1: why\n"
+            in rum(guest, "wait", "--for", "echo why; false", "--timeout", "2").stdout
+        )
         assert lines[-1]["ok"] is True
         up(guest)
         done = rum(guest, "wait")
