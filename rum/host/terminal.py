@@ -17,7 +17,7 @@ class Terminal:
 
     def __init__(self, descriptor: int) -> None:
         if not os.isatty(descriptor):
-            raise ConfigError("-t needs a terminal, and standard input is none", hint="leave -t out")
+            raise ConfigError("-t needs a terminal, and standard input is not one", hint="leave -t out")
         self._descriptor = descriptor
 
     def __enter__(self) -> Self:

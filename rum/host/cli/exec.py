@@ -46,7 +46,7 @@ def exec_(
     from rum.host import exec as story
 
     if tty and not sys.stdin.isatty():
-        raise click.UsageError("-t needs a terminal, and standard input is none")
+        raise click.UsageError("-t needs a terminal, and standard input is not one")
     request = story.ExecRequest(argv, user, cwd, dict(parse_variable(item) for item in env), timeout_s)
     return run_and_end(options, options.vm(), request, tty=tty)
 

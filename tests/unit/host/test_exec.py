@@ -294,7 +294,7 @@ class TestTerminal:
     def test_without_one_it_is_a_usage_error(self, guest: LocalGuest) -> None:
         done = rum(guest, "exec", "-t", "true")
         assert (done.returncode, done.stdout) == (2, b"")
-        assert done.stderr.startswith(b"rum: -t needs a terminal, and standard input is none\n")
+        assert done.stderr.startswith(b"rum: -t needs a terminal, and standard input is not one\n")
 
 
 class TestAtATerminalWithoutOne:
