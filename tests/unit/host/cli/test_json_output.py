@@ -126,7 +126,7 @@ def test_a_bug(tmp_path: Path) -> None:
     assert b"Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     with local_guest(tmp_path, script_toml("long", "echo begun; sleep 60")) as guest:
         settings = command(guest, "-o", "json", "up")
@@ -137,8 +137,7 @@ def test_a_signal(tmp_path: Path, number: signal.Signals) -> None:
                 seen += process.stdout.readline()
             process.send_signal(number)
             seen += process.stdout.read()
-        lines = json_lines(seen)
-        assert lines[-1]["exit"] == process.returncode if number == signal.SIGINT else process.returncode == 143
+    assert check_lines(process.returncode, seen)[-1]["error"]["code"] == "interrupted"
 
 
 def test_the_locale_does_not_matter(tmp_path: Path) -> None:
