@@ -15,9 +15,12 @@ from rum.host.errors import GuestError
 from rum.host.events import Phase
 from rum.host.outcome import Outcome
 from rum.host.wait import AGENT, PROVISIONED, Goal, WaitTimeoutError, healthy, passes, wait
-from tests.unit.host.cli.test_commands import command, json_lines, read_up_to, rum
+from tests.unit.host.cli.in_process import Cli, rum_here
+from tests.unit.host.cli.test_commands import command, json_lines, read_up_to
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest, script_toml
 from tests.unit.host.test_health import healthcheck, up
+
+__all__ = ["rum_here"]
 
 SHORT_S = 0.3
 LONG_S = 60.0
@@ -207,23 +210,21 @@ def test_healthy_is_provisioned_and_its_healthcheck(tmp_path: Path) -> None:
     assert healthy(None) == []
 
 
-def test_the_command_line(tmp_path: Path) -> None:
+def test_the_command_line(tmp_path: Path, rum_here: Cli) -> None:
     with local_guest(tmp_path, script_toml("bad", "echo why; exit 7")) as guest:
-        lines = json_lines(rum(guest, "-o", "json", "wait", "--for", "test -d /").stdout)
+        lines = json_lines(rum_here(guest, "-o", "json", "wait", "--for", "test -d /").out.encode())
         assert [line.get("status") for line in lines] == ["started", "done", None]
-        assert (
-            b"not yet: the last try: exit code 1: why\n"
-            in rum(guest, "wait", "--for", "echo why; false", "--timeout", "2").stdout
-        )
         assert lines[-1]["ok"] is True
+        done = rum_here(guest, "wait", "--for", "echo no; false", "--timeout", "1.2")
+        assert "not yet: the last try: exit code 1: no" in done.lines
         up(guest)
-        done = rum(guest, "wait")
-        assert (done.returncode, done.stderr.splitlines()[1]) == (1, b"  | why")
-        done = rum(guest, "-o", "json", "wait", "--for", "false", "--timeout", "0.2")
-        error = json_lines(done.stdout)[-1]["error"]
-        assert (done.returncode, error["code"]) == (4, "timed-out")
-        assert rum(guest, "wait", "--for", " ").returncode == 2
-        assert rum(guest, "wait", "--timeout", "0").returncode == 2
+        done = rum_here(guest, "wait")
+        assert (done.status, done.err.splitlines()[1]) == (1, "  | why")
+        done = rum_here(guest, "-o", "json", "wait", "--for", "false", "--timeout", "0.2")
+        error = json_lines(done.out.encode())[-1]["error"]
+        assert (done.status, error["code"]) == (4, "timed-out")
+        assert rum_here(guest, "wait", "--for", " ").status == 2
+        assert rum_here(guest, "wait", "--timeout", "0").status == 2
 
 
 def test_it_shows_a_phase(tmp_path: Path) -> None:

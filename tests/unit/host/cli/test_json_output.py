@@ -15,9 +15,12 @@ import pytest
 
 from rum.host.__main__ import main
 from rum.host.cli.root import COMMANDS
-from tests.unit.host.cli.test_commands import command, json_lines, rum
+from tests.unit.host.cli.in_process import Cli, rum_here
+from tests.unit.host.cli.test_commands import command, json_lines
 from tests.unit.host.local_guest import LocalGuest, local_guest, script_toml
 from tests.unit.host.test_health import up
+
+__all__ = ["rum_here"]
 
 ARGUMENTS = {
     "exec": ["true"],
@@ -95,10 +98,10 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGuest]:
     ],
     ids=" ".join,
 )
-def test_what_ends_well(guest: LocalGuest, arguments: list[str]) -> None:
-    done = rum(guest, "-o", "json", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert lines_of(done)
+def test_what_ends_well(guest: LocalGuest, rum_here: Cli, arguments: list[str]) -> None:
+    done = rum_here(guest, "-o", "json", *arguments)
+    assert done.status == 0, done.err
+    assert check_lines(done.status, done.out.encode())
 
 
 @pytest.mark.parametrize(
@@ -110,9 +113,9 @@ def test_what_ends_well(guest: LocalGuest, arguments: list[str]) -> None:
     ],
     ids=str,
 )
-def test_what_ends_badly(guest: LocalGuest, arguments: list[str], status: int) -> None:
-    done = rum(guest, "-o", "json", *arguments)
-    assert (done.returncode, lines_of(done)[-1]["exit"]) == (status, status)
+def test_what_ends_badly(guest: LocalGuest, rum_here: Cli, arguments: list[str], status: int) -> None:
+    done = rum_here(guest, "-o", "json", *arguments)
+    assert (done.status, check_lines(done.status, done.out.encode())[-1]["exit"]) == (status, status)
 
 
 def test_a_bug(tmp_path: Path) -> None:
