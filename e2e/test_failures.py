@@ -1,16 +1,18 @@
-"""A script fails: the command says which and how, the VM stays up, and a fix goes through without a reboot.
+"""A script fails or is interrupted: the command says which and how, the VM stays up, and the next `rum up` goes on.
 
 One VM, which logs its user in on the serial console: who debugs a failing script may want that.
 """
 
 from __future__ import annotations
 
+import signal
 from contextlib import closing
 
 import pytest
 
 from e2e.conftest import MakeProject
-from e2e.project import Outcome, Project
+from e2e.project import Outcome, Project, poll
+from e2e.terminal import status_of, terminal
 
 
 def config(system: str, limits: str = "") -> str:
@@ -46,7 +48,22 @@ def project(make_project: MakeProject) -> Project:
 
 
 @pytest.fixture(scope="module")
-def first_failure(project: Project) -> Outcome:
+def interrupted(project: Project) -> str:
+    """What `rum up` has shown in a terminal in which Ctrl+C was typed while the VM booted."""
+    project.configure(config("echo 'the reason' >&2; exit 7"))
+    with terminal(project, "up") as child:
+        child.expect("domain")
+        for _ in poll(60 * project.patience, "the guest to boot"):
+            if project.created and "Linux version" in project.console:
+                break
+        child.sendintr()
+        child.expect("interrupted")
+        assert status_of(child) == 130
+    return str(child.before)
+
+
+@pytest.fixture(scope="module")
+def first_failure(project: Project, interrupted: str) -> Outcome:
     project.configure(config("echo 'the reason' >&2; exit 7"))
     return project.rum("up")
 
@@ -54,6 +71,12 @@ def first_failure(project: Project) -> Outcome:
 @pytest.fixture(scope="module")
 def boot_id(project: Project, first_failure: Outcome) -> str:
     return project.boot_id()
+
+
+def test_control_c_while_it_boots_costs_nothing(project: Project, first_failure: Outcome) -> None:
+    """A terminal's Ctrl+C goes to the whole foreground group: neither QEMU nor any daemon is in it."""
+    assert "runs already" in first_failure.stdout
+    assert "died" not in first_failure.stdout + first_failure.stderr
 
 
 def test_exit_7_is_named_with_its_output_and_what_to_do(project: Project, first_failure: Outcome) -> None:
@@ -84,6 +107,43 @@ def test_out_of_time(project: Project, boot_id: str) -> None:
     outcome = project.up(expect=1)
     assert (outcome.result()["failed_script"], outcome.result()["timed_out"]) == ("system", True)
     assert project.guest("pgrep -x sleep || true") == "", "the whole process tree was stopped"
+
+
+HOLDING = "echo held; until [ -e /run/go-on ]; do sleep 0.2; done; echo 'let go'"
+
+
+def test_control_c_cancels_the_script_and_twice_leaves_at_once(project: Project, boot_id: str) -> None:
+    project.configure(config(f"trap '' TERM; {HOLDING}"))
+    with terminal(project, "up") as child:
+        child.expect("held")
+        child.sendintr()
+        child.expect(r"press Ctrl\+C again to leave at once")
+        child.sendintr()
+        child.expect("interrupted")
+        assert status_of(child) == 130
+    project.configure(config(HOLDING))
+    with terminal(project, "up") as child:
+        child.expect("held")
+        child.sendintr()
+        child.expect("cancelled")
+        assert status_of(child) == 130
+    assert project.boot_id() == boot_id
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_rum_and_the_run_goes_on(project: Project, boot_id: str, number: signal.Signals) -> None:
+    project.configure(config(f"{HOLDING}; exit {number.value}"))
+    live = project.start("up")
+    live.wait_for(lambda event: "held" in event.get("text", ""), within_s=30 * project.patience)
+    live.process.send_signal(number)
+    ended = live.finish(within_s=30)
+    assert (ended.exit, ended.done["error"]["code"]) == (128 + number, "interrupted")
+    assert "a run in it goes on" in ended.stderr
+    project.guest("touch /run/go-on")
+    outcome = project.up(expect=1)
+    assert outcome.output("system") == "about to fail, in step one\nheld\nlet go\n"
+    assert outcome.result()["exit_code"] == number
+    project.guest("rm /run/go-on")
 
 
 def test_the_fixed_script_passes_in_the_same_boot(project: Project, boot_id: str) -> None:
