@@ -73,6 +73,7 @@ def follower(project: Project, first_up: Outcome) -> Iterator[Live]:
     live = project.start("logs", "--follow")
     yield live
     live.process.kill()
+    live.process.wait(timeout=10)
 
 
 def read_iso(project: Project, directory: Path) -> dict[str, str]:

@@ -53,6 +53,7 @@ def test_two_followers_see_what_comes_and_leave_it_alone(vm: Project) -> None:
     finally:
         for live in followers:
             live.process.kill()
+            live.process.wait(timeout=10)
 
 
 def test_the_console_is_shown_from_the_machines_start(vm: Project) -> None:
@@ -66,6 +67,7 @@ def test_the_console_is_shown_from_the_machines_start(vm: Project) -> None:
         live.wait_for(lambda event: "console-marker-51d0" in event.get("text", ""), within_s=30 * vm.patience)
     finally:
         live.process.kill()
+        live.process.wait(timeout=10)
 
 
 @pytest.mark.parametrize("broken", ["[image", 'base = "x"\n[nosuch]\n'])
