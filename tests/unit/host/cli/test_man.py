@@ -50,7 +50,7 @@ System scripts run on the first boot, boot scripts on every boot.
 
 EXIT_STATUS = {
     "0": "done",
-    "1": "a provisioning script failed",
+    "1": "a provisioning script failed, or the VM is not healthy",
     "2": "the command line or rum.toml is wrong",
     "3": "this host cannot do it: QEMU, libvirt, an image, a transport or a port is missing",
     "4": "the guest or its agent was not reached, was lost, or timed out",
