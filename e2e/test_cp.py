@@ -187,6 +187,18 @@ def test_a_copy_to_the_guest_that_is_killed_leaves_nothing(guest: Project) -> No
     assert guest.guest(f"cat {HERE}/killed/file; ls -A {HERE}/killed") == "old\nfile\n"
 
 
+def test_a_copy_from_the_guest_that_is_killed_leaves_nothing(guest: Project, tmp_path: Path) -> None:
+    guest.guest(f"truncate -s 20G {HERE}/endless")
+    (tmp_path / "file").write_text("old")
+    with started(guest, f":{HERE}/endless", str(tmp_path / "file")) as process:
+        for _ in poll(30 * guest.patience, "something to be written"):
+            if has_written(process.pid):
+                break
+        process.kill()
+    wait_for(guest, ENDED, "the guest's end to be gone")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
 ENDED = "! pgrep -f '[j]son.loads.sys.stdin' >/dev/null"
 
 
@@ -200,6 +212,12 @@ def wait_for(guest: Project, condition: str, what: str) -> None:
     for _ in poll(30 * guest.patience, what):
         if guest.rum("exec", "--", "sh", "-c", condition).exit == 0:
             return
+
+
+def has_written(pid: int) -> bool:
+    """Whether a process has a file without a name that is not empty."""
+    links = Path(f"/proc/{pid}/fd").iterdir()
+    return any("/#" in os.readlink(link) and link.stat().st_size for link in links)
 
 
 def test_a_link_is_no_way_out(guest: Project, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Callable
 
 from rum.agent.large_message import LargeMessage
 from rum.agent.loop import READ, WRITE, Loop, Timer
+from rum.agent.nudge import nudge
 from rum.agent.record import Readable
 from rum.protocol.conversation import Conversation, Received
 from rum.protocol.errors import ErrorCode, HandshakeError, RemoteProtocolError, RequestError
@@ -344,8 +345,11 @@ class Connection:
         if not idle and silent > STALLED_CLIENT_S and not self.patient:
             self.close()
             return
-        if idle and not self.answered and silent >= HEARTBEAT_S:
-            self.event(HEARTBEAT)
+        if silent >= HEARTBEAT_S:
+            if not idle:
+                nudge(self._sock)
+            elif not self.answered:
+                self.event(HEARTBEAT)
             silent = 0.0
         if not self.closed:
             self._heartbeat = self._loop.call_later(max(0.1, HEARTBEAT_S - silent), self._beat)
