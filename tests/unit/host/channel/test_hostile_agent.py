@@ -11,16 +11,12 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import rum.host.vm.known
-import rum.host.vm.machine
 from e2e.json_lines import checked
 from rum.host import console
-from rum.host.__main__ import main
 from rum.host.channel import client
 from rum.host.channel.checked import (
     FIELDS,
@@ -55,9 +51,11 @@ from tests.unit.host.channel.hostile_agent import (
     run,
     saying,
 )
+from tests.unit.host.cli.in_process import Cli, Ended, rum_here
 from tests.unit.host.cli.test_commands import command
-from tests.unit.host.cli_with_agent import LocalMachine, LocalVm
 from tests.unit.host.local_guest import LocalGuest, wait_until
+
+__all__ = ["rum_here"]
 
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What must never reach a terminal: C0 and C1 controls but tab and newline, bidirectional controls."""
@@ -89,41 +87,13 @@ NASTY: dict[str, object] = {
 }
 
 
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    def require_clean(self) -> None:
-        """No control sequences, no traceback, no talk of bugs, and not much of it."""
-        shown = self.out + self.err
-        assert UNSAFE.search(shown) is None, ascii(shown)
-        assert "Traceback" not in shown
-        assert "bug in rum" not in shown
-        assert max(map(len, shown.splitlines()), default=0) < 25_000
-
-
-Cli = Callable[..., Ended]
-
-
-@pytest.fixture
-def rum_cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """The real command line in this process, which a thousand cases can afford."""
-    monkeypatch.setattr(rum.host.vm.known, "KnownVm", LocalVm)
-    monkeypatch.setattr(rum.host.vm.machine, "Machine", LocalMachine)
-
-    def call(guest: LocalGuest, *arguments: str) -> Ended:
-        monkeypatch.setenv("RUM_TEST_GUEST", guest.described())
-        monkeypatch.chdir(guest.config.path.parent)
-        capfd.readouterr()
-        status = main(list(arguments))
-        out, err = capfd.readouterr()
-        return Ended(status, out, err)
-
-    return call
+def require_clean(ended: Ended) -> None:
+    """No control sequences, no traceback, no talk of bugs, and not much of it."""
+    shown = ended.out + ended.err
+    assert UNSAFE.search(shown) is None, ascii(shown)
+    assert "Traceback" not in shown
+    assert "bug in rum" not in shown
+    assert max(map(len, shown.splitlines()), default=0) < 25_000
 
 
 def in_a_run(kind: str, message: Message) -> Play:
@@ -191,13 +161,13 @@ CELLS = [(kind, field) for kind, checks in FIELDS.items() for field in checks]
 
 
 @pytest.mark.parametrize(("kind", "field"), [cell for cell in CELLS if cell[0] not in ("ports", "runs")])
-def test_every_field_of_every_message_of_every_wrong_kind(tmp_path: Path, rum_cli: Cli, kind: str, field: str) -> None:
+def test_every_field_of_every_message_of_every_wrong_kind(tmp_path: Path, rum_here: Cli, kind: str, field: str) -> None:
     for about, value in NASTY.items():
         plays, greeting = plays_for(kind, {**BASES[kind], field: value})
         with hostile_guest(tmp_path, plays, greeting) as (guest, _):
             arguments = commands_for(kind)[hash_of(about) % len(commands_for(kind))]
-            ended = rum_cli(guest, *arguments)
-        ended.require_clean()
+            ended = rum_here(guest, *arguments)
+        require_clean(ended)
         failed = 125 if arguments[0] == "exec" else 4
         assert ended.status in {0, failed, *MAY_END_WITH.get((kind, field), ())}, (about, ended)
         if "-o" in arguments:
@@ -232,22 +202,22 @@ def test_every_field_of_a_listed_run_of_every_wrong_kind(field: str) -> None:
 
 
 @pytest.mark.parametrize("value", [*NASTY.values(), [LISTED, {}], [{"run_id": "../x"}]])
-def test_a_list_of_runs_that_is_none(tmp_path: Path, rum_cli: Cli, value: object) -> None:
+def test_a_list_of_runs_that_is_none(tmp_path: Path, rum_here: Cli, value: object) -> None:
     with hostile_guest(tmp_path, {"runs": saying({"type": "runs", "runs": value}, {"type": "result"})}) as (guest, _):
-        ended = rum_cli(guest, "logs", "--list")
-    ended.require_clean()
+        ended = rum_here(guest, "logs", "--list")
+    require_clean(ended)
     assert ended.status == (0 if value == [] else 4)
 
 
-def test_a_list_of_runs_that_never_ends(tmp_path: Path, rum_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_of_runs_that_never_ends(tmp_path: Path, rum_here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest_runs, "CALL_PATIENCE_S", 0.2)
 
     def never(talk: Talk) -> None:
         talk.go_on(BASES["runs"], pause_s=0.01)
 
     with hostile_guest(tmp_path, {"runs": never}) as (guest, _):
-        ended = rum_cli(guest, "logs", "--list")
-    ended.require_clean()
+        ended = rum_here(guest, "logs", "--list")
+    require_clean(ended)
     assert (ended.status, "has not answered within" in ended.err) == (4, True)
 
 
@@ -286,9 +256,9 @@ def test_what_is_honest_passes_also_with_less_and_with_more(kind: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["up"], ["provision", "--all"], ["-o", "json", "up"]])
-def test_a_malformed_result_is_exit_4_and_one_sentence(tmp_path: Path, rum_cli: Cli, arguments: list[str]) -> None:
+def test_a_malformed_result_is_exit_4_and_one_sentence(tmp_path: Path, rum_here: Cli, arguments: list[str]) -> None:
     with hostile_guest(tmp_path, {"provision": run(result={**PASSED, "ran": {"a": 1}})}) as (guest, _):
-        ended = rum_cli(guest, *arguments)
+        ended = rum_here(guest, *arguments)
     assert ended.status == 4
     first, _hint = ended.err.splitlines()
     assert first == "rum: the agent broke the protocol: result: ran must be an array, not an object"
@@ -319,23 +289,23 @@ def troubled() -> dict[str, Play]:
 
 
 @pytest.mark.parametrize("arguments", [["up"], ["-v", "up"], ["-q", "up"], ["logs", "--run", RUN], ["status"]])
-def test_nothing_reaches_the_terminal_but_text(tmp_path: Path, rum_cli: Cli, arguments: list[str]) -> None:
+def test_nothing_reaches_the_terminal_but_text(tmp_path: Path, rum_here: Cli, arguments: list[str]) -> None:
     with hostile_guest(tmp_path, troubled()) as (guest, _):
-        ended = rum_cli(guest, *arguments)
-        ended.require_clean()
-        again = rum_cli(guest, "logs")
-        again.require_clean()
+        ended = rum_here(guest, *arguments)
+        require_clean(ended)
+        again = rum_here(guest, "logs")
+        require_clean(again)
     if arguments == ["up"]:
         assert ended.status == 1
         assert "one | " in ended.out
         assert "evil" in ended.out
 
 
-def test_json_is_ascii_and_says_what_was_printed(tmp_path: Path, rum_cli: Cli) -> None:
+def test_json_is_ascii_and_says_what_was_printed(tmp_path: Path, rum_here: Cli) -> None:
     """A program gets the text as it was, in a spelling that no terminal minds."""
     with hostile_guest(tmp_path, troubled()) as (guest, _):
-        ended = rum_cli(guest, "-o", "json", "up")
-    ended.require_clean()
+        ended = rum_here(guest, "-o", "json", "up")
+    require_clean(ended)
     assert ended.out.isascii()
     lines = [json.loads(line) for line in ended.out.splitlines()]
     text = "".join(line["text"] for line in lines if line["type"] == "output" and line["stream"] == "stdout")
@@ -344,32 +314,32 @@ def test_json_is_ascii_and_says_what_was_printed(tmp_path: Path, rum_cli: Cli) -
 
 
 @pytest.mark.parametrize("forged", ["done", "phase", "notice", "output", "console"])
-def test_an_agent_cannot_speak_for_rum(tmp_path: Path, rum_cli: Cli, forged: str) -> None:
+def test_an_agent_cannot_speak_for_rum(tmp_path: Path, rum_here: Cli, forged: str) -> None:
     lie = {"type": forged, "ok": True, "exit": 0, "text": "lie", "status": "lie"}
     failed = {**PASSED, "success": False, "failed_script": "one", "exit_code": 3}
     with hostile_guest(tmp_path, {"provision": run(lie, result=failed)}) as (guest, _):
-        ended = rum_cli(guest, "-o", "json", "up")
-        assert "lie" not in rum_cli(guest, "-o", "json", "logs").out
+        ended = rum_here(guest, "-o", "json", "up")
+        assert "lie" not in rum_here(guest, "-o", "json", "logs").out
     assert ended.status == 1
     assert "lie" not in ended.out
     lines = [json.loads(line) for line in ended.out.splitlines()]
     assert [line["ok"] for line in lines if line["type"] == "done"] == [False]
 
 
-def test_what_the_agent_refuses_with_is_shortened_and_cleaned(tmp_path: Path, rum_cli: Cli) -> None:
+def test_what_the_agent_refuses_with_is_shortened_and_cleaned(tmp_path: Path, rum_here: Cli) -> None:
     refusal = {"type": "error", "code": "internal", "message": "\x1b[2J" + "x" * 1_000_000}
     with hostile_guest(tmp_path, {"provision": saying(refusal)}) as (guest, _):
-        ended = rum_cli(guest, "up")
-    ended.require_clean()
+        ended = rum_here(guest, "up")
+    require_clean(ended)
     assert ended.status == 4
     assert len(ended.err) < SENTENCE_MAX + 100
 
 
-def test_the_consoles_end_is_text_too(tmp_path: Path, rum_cli: Cli) -> None:
+def test_the_consoles_end_is_text_too(tmp_path: Path, rum_here: Cli) -> None:
     with hostile_guest(tmp_path, greeting={"vm_id": "another"}) as (guest, _):
         guest.paths.console_log.write_bytes(b"\x1b]0;x\x07Kernel panic - not syncing: \x9b2J\x1b[31m\xe2\x80\xaeno\n")
-        ended = rum_cli(guest, "up")
-    ended.require_clean()
+        ended = rum_here(guest, "up")
+    require_clean(ended)
     assert ended.status == 4
 
 
@@ -418,7 +388,7 @@ def tree(directory: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ESCAPING)
-def test_no_name_leads_out_of_the_directory(tmp_path: Path, rum_cli: Cli, name: str) -> None:
+def test_no_name_leads_out_of_the_directory(tmp_path: Path, rum_here: Cli, name: str) -> None:
     begun = {**STARTED, "run_id": name}
     ended_with = {**PASSED, "run_id": name}
     play = saying(begun, SCRIPT_STARTED, output(b"x\n"), EXITED, ended_with)
@@ -426,24 +396,24 @@ def test_no_name_leads_out_of_the_directory(tmp_path: Path, rum_cli: Cli, name: 
     with hostile_guest(tmp_path, {"provision": play, "attach": play}) as (guest, _):
         before = tree(tmp_path)
         for arguments in (["up"], ["logs"], ["logs", "--run", name], ["status"]):
-            ended = rum_cli(guest, *arguments)
-            ended.require_clean()
+            ended = rum_here(guest, *arguments)
+            require_clean(ended)
             assert ended.status in ({0, 2, 4} if arguments[0] == "logs" else {4, 0})
         # rum's own lock is the other thing.
         assert tree(tmp_path) - before <= {"state/runs", "lock"}
     with hostile_guest(tmp_path, {"provision": saying(STARTED, started, EXITED, PASSED)}) as (guest, _):
-        ended = rum_cli(guest, "up")
-        ended.require_clean()
+        ended = rum_here(guest, "up")
+        require_clean(ended)
         assert ended.status == 4
         assert {item for item in tree(tmp_path) - before if "x" in Path(item).name} == set()
 
 
-def test_copies_that_are_never_completed_do_not_add_up(tmp_path: Path, rum_cli: Cli) -> None:
+def test_copies_that_are_never_completed_do_not_add_up(tmp_path: Path, rum_here: Cli) -> None:
     for number in range(4):
         begun = {**STARTED, "run_id": f"00000{number}-aaaaaa"}
         broken = saying(begun, output(bytes(CHUNK_MAX - 8)), encode_frame(Kind.MESSAGE, b"{"))
         with hostile_guest(tmp_path, {"provision": broken}) as (guest, _):
-            assert rum_cli(guest, "up").status == 4
+            assert rum_here(guest, "up").status == 4
     assert len(list(guest.paths.runs.iterdir())) == 1
 
 
@@ -460,7 +430,7 @@ class TestNoHang:
         monkeypatch.setattr(provisioning, "BUSY_MAX", 5)
 
     def require_end(self, ended: Ended, words: str) -> None:
-        ended.require_clean()
+        require_clean(ended)
         assert ended.status == 4
         assert words in ended.err
 
@@ -469,52 +439,52 @@ class TestNoHang:
     )
     @pytest.mark.parametrize("pause_s", [0.0, 0.05], ids=["flood", "drip"])
     def test_a_status_that_never_comes(
-        self, tmp_path: Path, rum_cli: Cli, said: Message | bytes, pause_s: float
+        self, tmp_path: Path, rum_here: Cli, said: Message | bytes, pause_s: float
     ) -> None:
         with hostile_guest(tmp_path, {"status": lambda talk: talk.go_on(said, pause_s=pause_s)}) as (guest, _):
-            self.require_end(rum_cli(guest, "up"), "has not answered within")
+            self.require_end(rum_here(guest, "up"), "has not answered within")
 
     @pytest.mark.parametrize("arguments", [["up"], ["logs"]])
-    def test_the_latest_run_that_never_comes(self, tmp_path: Path, rum_cli: Cli, arguments: list[str]) -> None:
+    def test_the_latest_run_that_never_comes(self, tmp_path: Path, rum_here: Cli, arguments: list[str]) -> None:
         plays: dict[str, Play] = {"attach": lambda talk: talk.go_on(HEARTBEAT, pause_s=0.05)}
         with hostile_guest(tmp_path, plays) as (guest, _):
-            self.require_end(rum_cli(guest, *arguments), "has not answered within")
-            assert rum_cli(guest, "status").status == 0
+            self.require_end(rum_here(guest, *arguments), "has not answered within")
+            assert rum_here(guest, "status").status == 0
 
     @pytest.mark.parametrize("arguments", [["up"], ["logs"], ["status"]])
     @pytest.mark.parametrize("said", [HEARTBEAT, output(b"x")], ids=["beat", "output"])
-    def test_a_snapshot_that_never_ends(self, tmp_path: Path, rum_cli: Cli, arguments: list[str], said: bytes) -> None:
+    def test_a_snapshot_that_never_ends(self, tmp_path: Path, rum_here: Cli, arguments: list[str], said: bytes) -> None:
         def attach(talk: Talk) -> None:
             if talk.request["params"]["offset"] == 0:
                 talk.say(STARTED, SCRIPT_STARTED)
             talk.go_on(said, pause_s=0.05)
 
         with hostile_guest(tmp_path, {"attach": attach}) as (guest, _):
-            ended = rum_cli(guest, *arguments)
-        ended.require_clean()
+            ended = rum_here(guest, *arguments)
+        require_clean(ended)
         assert ended.status == (0 if arguments == ["status"] else 4)
 
-    def test_lost_again_and_again_at_the_same_place(self, tmp_path: Path, rum_cli: Cli) -> None:
+    def test_lost_again_and_again_at_the_same_place(self, tmp_path: Path, rum_here: Cli) -> None:
         plays: dict[str, Play] = {"provision": lambda talk: talk.say(STARTED), "attach": attach_after_start}
         with hostile_guest(tmp_path, plays) as (guest, agent):
-            self.require_end(rum_cli(guest, "up"), f"was lost {runreader.FRUITLESS_MAX} times in a row")
+            self.require_end(rum_here(guest, "up"), f"was lost {runreader.FRUITLESS_MAX} times in a row")
             assert len(agent.requests) < 4 * runreader.FRUITLESS_MAX
 
-    def test_always_busy(self, tmp_path: Path, rum_cli: Cli) -> None:
+    def test_always_busy(self, tmp_path: Path, rum_here: Cli) -> None:
         busy = saying({"type": "error", "code": "busy", "message": "later"})
         with hostile_guest(tmp_path, {"provision": busy}) as (guest, _):
-            self.require_end(rum_cli(guest, "up"), "later (busy)")
+            self.require_end(rum_here(guest, "up"), "later (busy)")
 
-    def test_a_run_that_grows_without_end(self, tmp_path: Path, rum_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_run_that_grows_without_end(self, tmp_path: Path, rum_here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(runview, "RUN_MAX", 300_000)
         for flood in (output(b"x" * 60_000), encode_message(SCRIPT_STARTED), encode_message({"type": "x"})):
             plays: dict[str, Play] = {"provision": endless_run(flood)}
             with hostile_guest(tmp_path, plays) as (guest, _):
-                self.require_end(rum_cli(guest, "-q", "up"), "a run of more than 300000 bytes")
+                self.require_end(rum_here(guest, "-q", "up"), "a run of more than 300000 bytes")
 
-    def test_a_second_run_within_the_first(self, tmp_path: Path, rum_cli: Cli) -> None:
+    def test_a_second_run_within_the_first(self, tmp_path: Path, rum_here: Cli) -> None:
         with hostile_guest(tmp_path, {"provision": run({**STARTED, "run_id": "other"})}) as (guest, _):
-            self.require_end(rum_cli(guest, "up"), "run other began where run 000001-abcdef goes on")
+            self.require_end(rum_here(guest, "up"), "run other began where run 000001-abcdef goes on")
 
 
 def attach_after_start(talk: Talk) -> None:
