@@ -68,6 +68,13 @@ exit 7
 """
 )
 
+FIXED = (
+    MIGRATE
+    + """\
+echo "migrating to version 8"
+"""
+)
+
 
 class Studio:
     """A project in a directory of its own, and a terminal for each command."""
@@ -114,7 +121,7 @@ def take_all(studio: Studio) -> None:
         capture("success", "up", screen)
     studio.write("migrate.sh", BROKEN)
     finished(studio, "failure", "up")
-    studio.write("migrate.sh", MIGRATE)
+    studio.write("migrate.sh", FIXED)
     finished(studio, "retry", "up")
     with studio.type("provision --all") as screen:
         screen.until_shown("Setting up postgresql-client")

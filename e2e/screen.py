@@ -14,6 +14,8 @@ from typing import Self
 import pexpect
 import pyte
 
+from e2e.project import heed_interrupts
+
 TIMEOUT_S = 30.0
 TIME = re.compile(r"(\(| )? *(?:\d+\.\d s|\d+ min \d+ s)")
 HISTORY = 10_000
@@ -54,6 +56,7 @@ class Screen:
             env={**inherited, **TERMINAL, **env},
             cwd=cwd,
             dimensions=(rows, columns),
+            preexec_fn=heed_interrupts,
             timeout=patience_s,
         )
         self._patience_s = patience_s

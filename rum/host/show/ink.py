@@ -11,6 +11,12 @@ from rich.text import Text
 from rum.host.show.live_region import Drawn
 from rum.host.text import clean
 
+INDENT = 2
+"""The mark of a line and a blank."""
+
+COLUMNS_MIN = 20
+"""Narrower than that nothing is broken between words."""
+
 LINE_MAX = 1000
 """Characters of a line that are looked at: more than any terminal shows in one row."""
 
@@ -42,6 +48,13 @@ class Ink:
         with self._console.capture() as capture:
             self._console.print(safe, soft_wrap=True, end="")
         return capture.get()
+
+    def folded(self, text: Text, columns: int) -> str:
+        """A sentence that stays, broken between words where it is wider; what follows is below its first word."""
+        lines = text.wrap(self._console, max(COLUMNS_MIN, columns - INDENT))
+        for line in lines:
+            line.rstrip()
+        return f"\n{' ' * INDENT}".join(self.whole(line) for line in lines)
 
     def cut(self, text: Text, columns: int) -> Drawn:
         """A line that is drawn again and again: it must not be wider than the terminal."""

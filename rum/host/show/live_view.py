@@ -60,8 +60,8 @@ class LiveView:
         return bool(self._open)
 
     def say(self, text: Text) -> None:
-        """A line that stays."""
-        self._above.append(lambda _columns: self._ink.whole(text))
+        """A sentence that stays."""
+        self._above.append(lambda columns: self._ink.folded(text, columns))
 
     def take(self, event: Event) -> None:
         """Show what goes on."""
@@ -121,7 +121,8 @@ class LiveView:
 
     def _console(self, text: str) -> None:
         if self._all_output:
-            self.say(Text.assemble(("console ", "dim"), (self._glyphs.stdout, "dim"), " ", inert(text, "dim")))
+            line = Text.assemble(("console ", "dim"), (self._glyphs.stdout, "dim"), " ", inert(text, "dim"))
+            self._above.append(as_it_is(self._ink.whole(line)))
         elif self._open:
             self._open[-1].window.append(output_line(self._glyphs, "console", text))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ import rum.host.vm.machine
 from rum.host.__main__ import main
 from tests.unit.host.cli_with_agent import LocalMachine, LocalVm
 from tests.unit.host.local_guest import LocalGuest
+
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass
@@ -25,6 +28,14 @@ class Ended:
     @property
     def lines(self) -> list[str]:
         return self.out.splitlines()
+
+    def require_clean(self) -> None:
+        """No control sequences, no traceback, no talk of bugs, and not much of it."""
+        shown = self.out + self.err
+        assert UNSAFE.search(shown) is None, ascii(shown)
+        assert "Traceback" not in shown
+        assert "bug in rum" not in shown
+        assert max(map(len, shown.splitlines()), default=0) < 25_000
 
 
 Cli = Callable[..., Ended]

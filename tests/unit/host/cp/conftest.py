@@ -10,7 +10,7 @@ import pytest
 
 import rum.host.vm.known
 from rum.host.__main__ import main
-from tests.unit.host.channel.test_hostile_agent import Ended
+from tests.unit.host.cli.in_process import Ended
 from tests.unit.host.cli_with_agent import LocalVm
 from tests.unit.host.local_guest import LocalGuest, local_guest
 

@@ -13,7 +13,8 @@ from rum.protocol import Kind, encode_frame
 from rum.protocol.limits import CHUNK_MAX
 from rum.transfer.records import data, message
 from tests.unit.host.channel.hostile_agent import Play, hostile_guest, output, saying
-from tests.unit.host.channel.test_hostile_agent import NASTY, TROUBLE, Ended
+from tests.unit.host.channel.test_hostile_agent import NASTY, TROUBLE
+from tests.unit.host.cli.in_process import Ended
 from tests.unit.host.cp.conftest import CpOf
 from tests.unit.transfer.ends import file_frames
 

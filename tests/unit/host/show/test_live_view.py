@@ -73,6 +73,15 @@ def test_a_sign_of_life_outside_of_everything_is_a_line() -> None:
     assert Shown(Notice("still waiting", passing=True)).above() == ["• still waiting"]
 
 
+def test_a_sentence_is_broken_between_words() -> None:
+    text = "accelerator tcg (the CPU has no vmx or svm): everything in the guest takes about five times as long"
+    [shown] = Shown(Notice(text)).above()
+    assert shown.splitlines() == [
+        "• accelerator tcg (the CPU has no vmx or svm): everything in the guest takes",
+        "  about five times as long",
+    ]
+
+
 def test_a_wait_of_a_run_is_the_line_at_work_and_stays_if_it_was_long(clock: list[float]) -> None:
     shown = Shown(RunEvent({"type": "run_started", "skipped": []}), RunEvent({"type": "waiting", "for": "cloud-init"}))
     assert shown.live()[0].startswith("⠋ wait     for cloud-init to finish")
