@@ -167,7 +167,9 @@ class Provisioning:
         return interrupted("interrupted; the run was cancelled", self._again())
 
     def _again(self) -> str:
-        return f"VM {self._name} is still running; `{self._command}` goes on where it stopped"
+        # With options it runs what it names, whatever has passed.
+        then = "begins again" if " --" in self._command else "goes on where it stopped"
+        return f"VM {self._name} is still running; `{self._command}` {then}"
 
 
 class UnseenRun:

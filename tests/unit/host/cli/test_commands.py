@@ -126,9 +126,15 @@ def test_a_killed_up_is_taken_up_by_the_next_one_with_every_byte(tmp_path: Path)
         assert len(list((guest.root / "var/lib/rum/runs").iterdir())) == 1
 
 
-def test_ctrl_c_during_provisioning_cancels_and_exits_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "then"),
+    [(("up",), b"`rum up` goes on where it stopped"), (("provision", "--all"), b"`rum provision --all` begins again")],
+)
+def test_ctrl_c_during_provisioning_cancels_and_exits_130(
+    tmp_path: Path, arguments: tuple[str, ...], then: bytes
+) -> None:
     with local_guest(tmp_path, script_toml("long", "echo begun; sleep 60")) as guest:
-        with subprocess.Popen(**command(guest, "up"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(**command(guest, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout
             read_up_to(process.stdout, b"long | begun\n")
             process.send_signal(signal.SIGINT)
@@ -136,6 +142,7 @@ def test_ctrl_c_during_provisioning_cancels_and_exits_130(tmp_path: Path) -> Non
         assert process.returncode == 130
         assert b"cancelling" in err
         assert b"was cancelled" in err
+        assert then in err
 
 
 def test_sigterm_leaves_and_the_run_goes_on(tmp_path: Path) -> None:
