@@ -167,7 +167,8 @@ class TestReboot:
         for _ in poll(120 * project.patience, "the boot script's second line"):
             if boots(project) == 2:
                 break
-        logs = project.rum("-o", "json", "logs", "--follow")
+        run_id = project.status()["last_run"]["run_id"]
+        logs = project.rum("-o", "json", "logs", "--follow", "--run", run_id)
         assert logs.of_type("run_started")[-1]["trigger"] == "boot"
         assert logs.output("early").endswith(EARLY_OUTPUT)
 
