@@ -162,7 +162,7 @@ def test_running_the_drives_script_again_changes_nothing(project: Project, uuids
 def test_destroy_names_every_drive_that_it_deletes(project: Project, uuids: dict[str, str]) -> None:
     destroyed = project.rum("destroy", "-y")
     assert destroyed.exit == 0
-    for text in ("plain (256 MiB)", "fat (64 MiB)", "raw (16 MiB, not in rum.toml)"):
+    for text in ("plain (256 MiB)", "fat (64 MiB)", "raw (16 MiB, detached)"):
         assert text in destroyed.stdout
 
 
