@@ -12,6 +12,9 @@ PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 AGENT = ["rum/__init__.py", "rum/protocol", "rum/agent", "rum/transfer"]
 
+APART = ("test_transport.py", "test_power_loss.py", "system")
+"""Of e2e, what has sessions of its own: it takes long, or changes with the guest's kernel and not with rum."""
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -71,9 +74,8 @@ def fuzz(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Boot real cloud images and drive the installed `rum`, as an ordinary user; `-- --image NAME` takes another."""
     selected = any(argument.startswith("e2e/") for argument in session.posargs)
-    # The transport is measured with every guest kernel, in `e2e_nightly`: it changes with those, not with rum.
-    all_but_the_transport = ("e2e", "--ignore=e2e/test_transport.py", "--ignore=e2e/system")
-    run_e2e(session, *(() if selected else all_but_the_transport), *session.posargs)
+    everything_else = ("e2e", *(f"--ignore=e2e/{name}" for name in APART))
+    run_e2e(session, *(() if selected else everything_else), *session.posargs)
 
 
 @nox.session
