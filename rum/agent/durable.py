@@ -41,7 +41,7 @@ class NewFile:
     def __init__(self, path: str, label: str = "") -> None:
         directory, name = os.path.split(path)
         self._path = path
-        self._temporary = os.path.join(directory, TEMPORARY + label + name)
+        self._temporary = os.path.join(directory, TEMPORARY + (label or name))
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_EXCL if label else os.O_TRUNC)
         self._fd: int | None = os.open(self._temporary, flags, 0o600)
 

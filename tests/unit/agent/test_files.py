@@ -102,6 +102,11 @@ class TestWrite:
     def test_a_new_file_is_for_everybody_to_read(self, resident: Agent, place: Path) -> None:
         subset(write(resident, place, b"x").end, mode=0o644)
 
+    def test_a_name_may_be_as_long_as_the_file_system_takes(self, resident: Agent, place: Path) -> None:
+        longest = place.with_name("n" * os.pathconf(place.parent, "PC_NAME_MAX"))
+        subset(write(resident, longest, b"x").end, size=1)
+        assert longest.read_bytes() == b"x"
+
     def test_mode_and_owner_of_what_is_replaced_stay(self, resident: Agent, place: Path) -> None:
         place.write_bytes(b"old")
         place.chmod(0o600)
