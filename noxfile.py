@@ -10,9 +10,10 @@ nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+RELEASES = ("debian-11", "debian-12", "debian-13", "debian-sid")
 AGENT = ["rum/__init__.py", "rum/protocol", "rum/agent", "rum/transfer"]
 
-APART = ("test_transport.py", "test_power_loss.py", "system")
+APART = ("test_transport.py", "test_power_loss.py", "test_releases.py", "system")
 """Of e2e, what has sessions of its own: it takes long, or changes with the guest's kernel and not with rum."""
 
 
@@ -85,6 +86,16 @@ def e2e_nightly(session: nox.Session) -> None:
     run_e2e(session, *modules, "--rounds", "10", "--stream-mb", "1000", "--forward-mb", "1000")
     for image in ("debian-12", "debian-13", "debian-sid"):
         run_e2e(session, "e2e/test_transport.py", "--image", image, "--stream-mb", "256")
+
+
+@nox.session
+def e2e_matrix(session: nox.Session) -> None:
+    """First boot, failure, retry and reboot on each Debian release, timed; `-- --image NAME` boots that image only."""
+    if "--image" in session.posargs:
+        run_e2e(session, "e2e/test_releases.py", *session.posargs)
+        return
+    for release in RELEASES:
+        run_e2e(session, "e2e/test_releases.py", "--image", release, *session.posargs)
 
 
 @nox.session

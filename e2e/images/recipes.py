@@ -85,6 +85,11 @@ _MADE_BY_CLOUD_INIT = ("etc/ssh/ssh_host_*",)
 _UPDATES = ("updates", "security")
 
 
+# cloud-init writes what belongs to it into that directory. The cloud team's image brings up by itself what nobody has
+# configured, which would hide whether rum's network-config works.
+_IFUPDOWN: Mapping[str, str] = {"etc/network/interfaces": "source-directory /etc/network/interfaces.d\n"}
+
+
 def _debian(release: str, suite: str, pockets: tuple[str, ...] = _UPDATES) -> Recipe:
     return Recipe(
         name=f"debian-{release}",
@@ -119,11 +124,37 @@ def _without_python(recipe: Recipe) -> Recipe:
     )
 
 
+def _debian_11() -> Recipe:
+    """As the cloud team's: ifupdown and dhclient, no netplan; what are packages now was then part of systemd."""
+    missing = {"polkitd", "systemd-resolved", "netplan.io"}
+    # The index of its security archive names packages that are gone.
+    later = _debian("11", "bullseye", pockets=())
+    return replace(
+        later,
+        packages=(
+            *(name for name in later.packages if name not in missing),
+            "ifupdown",
+            "isc-dhcp-client",
+            "policykit-1",
+        ),
+        files={**later.files, **_IFUPDOWN},
+        links={},
+        units=("networking.service",),
+    )
+
+
 _DEBIAN_12 = _debian("12", "bookworm")
 _DEBIAN_13 = _debian("13", "trixie")
 _DEBIAN_SID = replace(_debian("sid", "sid", pockets=()), index_may_be_old=True)
 
 RECIPES = {
     recipe.name: recipe
-    for recipe in (_DEBIAN_12, _without_cloud_init(_DEBIAN_12), _without_python(_DEBIAN_12), _DEBIAN_13, _DEBIAN_SID)
+    for recipe in (
+        _debian_11(),
+        _DEBIAN_12,
+        _without_cloud_init(_DEBIAN_12),
+        _without_python(_DEBIAN_12),
+        _DEBIAN_13,
+        _DEBIAN_SID,
+    )
 }

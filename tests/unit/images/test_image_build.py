@@ -148,7 +148,11 @@ def test_guest_names_the_official_archive_whatever_mirror_it_was_built_from(addi
 
 
 def test_no_image_has_ifupdown_beside_networkd() -> None:
-    assert not [recipe.name for recipe in RECIPES.values() if {"ifupdown", "isc-dhcp-client"} & set(recipe.packages)]
+    with_ifupdown = {name for name, recipe in RECIPES.items() if {"ifupdown", "isc-dhcp-client"} & set(recipe.packages)}
+    with_networkd = {name for name, recipe in RECIPES.items() if "systemd-networkd.service" in recipe.units}
+
+    assert with_ifupdown | with_networkd == RECIPES.keys()
+    assert not with_ifupdown & with_networkd
 
 
 def test_variants_lack_what_they_are_named_after() -> None:
