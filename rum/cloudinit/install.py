@@ -22,6 +22,7 @@ def build_unit(vm_id: str, *, network: bool) -> str:
     wants = "Wants=network-online.target\n" if network else ""
     # cloud-init enables the unit at the end of the first boot, and a power cut may keep it from ever coming so far.
     enable = f"ExecStartPre=-/bin/ln -sfn {UNIT_PATH} {WANTED_BY}.wants/{UNIT}"
+    # On a starved host the start takes minutes; an agent that is killed over it would begin anew, for ever.
     return f"""\
 [Unit]
 Description=rum guest agent
@@ -33,6 +34,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+TimeoutStartSec=infinity
 {enable}
 ExecStart=/usr/bin/python3 -I -S {AGENT_PATH} --vm-id {vm_id}
 ExecReload=/bin/kill -HUP $MAINPID

@@ -39,6 +39,10 @@ def test_the_unit_is_ready_once_it_says_so_and_reloads_by_a_signal() -> None:
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
 
 
+def test_a_slow_start_is_no_reason_to_kill_the_agent() -> None:
+    assert parse(build_unit("id", network=True))["Service"]["TimeoutStartSec"] == "infinity"
+
+
 def test_the_unit_never_waits_for_the_network() -> None:
     assert parse(build_unit("id", network=True))["Unit"]["After"] == "local-fs.target"
 
