@@ -13,8 +13,11 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from e2e.images.recipes import RECIPES
-from e2e.project import Project
+from e2e.project import Project, patient
 from rum.host import Accelerator, choose_accelerator, choose_transport
+
+BOOT_TIMEOUT_S = 300
+"""rum's default, under KVM (docs/config.md)."""
 
 MakeProject = Callable[..., Project]
 Measured = Callable[[str], None]
@@ -25,10 +28,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("rum")
     group.addoption("--image", default="debian-12", metavar="NAME|PATH|URL", help="what the tests boot")
     group.addoption("--official", action="store_true", help="download the image even where it could be built")
+    group.addoption(
+        "--require", default="", metavar="A,T", help="fail unless rum chooses this accelerator and transport"
+    )
+    group.addoption(
+        "--patience", type=int, metavar="N", help="what deadlines are multiplied by; rum's own factor if left out"
+    )
     group.addoption("--rounds", type=int, default=1, metavar="N", help="how often the power is lost")
     group.addoption("--seed", type=int, metavar="N", help="repeats the moments of an earlier run, which printed it")
     group.addoption("--stream-mb", type=int, default=20, metavar="N", help="what goes through exec, in MB")
     group.addoption("--forward-mb", type=int, default=20, metavar="N", help="what goes through a port, in MB")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`--require`: where rum chooses something else, no test says anything about what was asked for."""
+    require({name for name in config.getoption("--require").split(",") if name})
+
+
+def require(wanted: set[str]) -> None:
+    """Raises UsageError unless these are among what rum chooses on this host."""
+    accelerator, transport = choose_accelerator("auto"), choose_transport("auto")
+    chosen = {accelerator.accelerator.value: accelerator.reason, transport.transport.value: transport.reason}
+    if wanted - chosen.keys():
+        had = ", ".join(f"{name} ({reason})" for name, reason in chosen.items())
+        raise pytest.UsageError(f"--require {','.join(sorted(wanted))}: rum chooses {had} on this host")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -72,9 +95,21 @@ def image(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def patience() -> int:
+def patience(request: pytest.FixtureRequest) -> int:
     """Deadlines are for KVM; an emulated CPU gets five times as long, as in rum itself."""
+    given: int | None = request.config.getoption("--patience")
+    if given is not None:
+        return given
     return 5 if choose_accelerator("auto").accelerator is Accelerator.TCG else 1
+
+
+def boot_timeout_s(patience: int) -> int | None:
+    """For a host with even less speed than rum reckons with, which is `--patience`: its default, made longer alike."""
+    return (
+        BOOT_TIMEOUT_S * patience
+        if choose_accelerator("auto").accelerator is Accelerator.KVM and patience > 1
+        else None
+    )
 
 
 @contextlib.contextmanager
@@ -87,7 +122,8 @@ def projects(
     def make(
         name: str, base: str | None = None, directory: Path | None = None, env: Mapping[str, str] | None = None
     ) -> Project:
-        made.append(Project(directory or directories.mktemp(name), base or image, patience, env or {}))
+        where = directory or directories.mktemp(name)
+        made.append(Project(where, base or image, patience, env or {}, boot_timeout_s=boot_timeout_s(patience)))
         return made[-1]
 
     failed_before = session.testsfailed
@@ -125,7 +161,8 @@ def initialise(project: Project) -> None:
     assert project.rum("init").exit == 0
     template = file.read_text()
     assert template.count('base = "debian-12"') == template.count("memory_mb = 2048") == 1
-    file.write_text(template.replace('"debian-12"', json.dumps(project.image)).replace("2048", "768"))
+    text = template.replace('"debian-12"', json.dumps(project.image)).replace("2048", "768")
+    file.write_text(patient(text, project.boot_timeout_s))
 
 
 @pytest.fixture(scope="session")

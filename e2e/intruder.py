@@ -163,6 +163,24 @@ def vsock_answer(cid: int, port: int, within_s: float) -> str:
             return type(error).__name__
 
 
+def forges_proof(cid: int, port: int, within_s: float) -> list[str]:
+    """What an agent says to somebody without its key: its greeting, and what comes after a made-up answer.
+
+    Both in hexadecimal; of the second, the name of the error if there is one.
+    """
+    with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as client:
+        client.settimeout(within_s)
+        client.connect((cid, port))
+        greeting = b""
+        while len(greeting) < 36:
+            greeting += client.recv(36 - len(greeting))
+        client.sendall(os.urandom(64))
+        try:
+            return [greeting.hex(), client.recv(64).hex()]
+        except OSError as error:
+            return [greeting.hex(), type(error).__name__]
+
+
 def binds_as_host() -> bool:
     """Whether we can pretend to be the host."""
     with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as client:

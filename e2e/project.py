@@ -118,6 +118,8 @@ class Project:
     image: str
     patience: int
     env: Mapping[str, str] = field(default_factory=dict)
+    boot_timeout_s: int | None = None
+    """`advanced.boot_timeout_s` where its default is too short for this host."""
     program: Sequence[str] = (str(RUM),)
     """What the command line of `rum` begins with."""
 
@@ -173,7 +175,11 @@ class Project:
         path = self.vsock_path()
         if path is None:
             cid = next(element.attrib["address"] for element in self.domain().iterfind("./devices/vsock/cid"))
-            return connected(socket.AF_VSOCK, (int(cid), port), within_s)
+            try:
+                return connected(socket.AF_VSOCK, (int(cid), port), within_s)
+            except ConnectionResetError as exc:
+                # What the guest's kernel answers for a port where nobody listens, or more wait than are let in.
+                raise ConnectionRefusedError from exc
         sock = connected(socket.AF_UNIX, str(path), within_s)
         sock.sendall(f"CONNECT {port}\n".encode())
         answer = b""
@@ -189,7 +195,7 @@ class Project:
     def configure(self, text: str) -> None:
         """Write rum.toml: this text after the image and a small machine."""
         head = f'[image]\nbase = {json.dumps(self.image)}\n\n[resources]\nmemory_mb = 768\ncpus = 1\ndisk = "4G"\n\n'
-        (self.directory / "rum.toml").write_text(head + text)
+        (self.directory / "rum.toml").write_text(patient(head + text, self.boot_timeout_s))
 
     def command(self, *arguments: str) -> list[str]:
         """The command line for these arguments."""
@@ -267,6 +273,19 @@ class Project:
         for _ in poll(within_s * self.patience, f"{text!r} {times} times on the console"):
             if self.console.count(text) >= times:
                 return
+
+
+def patient(text: str, boot_timeout_s: int | None) -> str:
+    """A rum.toml with this `advanced.boot_timeout_s`, unless that is None or the text has its own."""
+    if boot_timeout_s is None or re.search("^boot_timeout_s", text, re.MULTILINE):
+        return text
+    line = f"boot_timeout_s = {boot_timeout_s}\n"
+    table = "[advanced]\n"
+    return (
+        text.replace(table, table + line, 1)
+        if re.search(r"^\[advanced]$", text, re.MULTILINE)
+        else f"{text}\n{table}{line}"
+    )
 
 
 def connected(family: int, address: tuple[int, int] | str, within_s: float) -> socket.socket:

@@ -172,7 +172,8 @@ class TestStorms:
     @pytest.mark.parametrize("sent", [b"", b"CONNECT 2222", b"CONNECT 2222\n"])
     def test_of_clients_that_do_not(self, project: Project, released: None, measured: Measured, sent: bytes) -> None:
         for _ in range(STORM):
-            with raw_connection(project) as client:
+            # Over kernel vsock these reach the agent itself, which makes room for the next by closing the oldest.
+            with contextlib.suppress(ConnectionError), raw_connection(project) as client:
                 client.sendall(sent)
         seconds = daemon_seconds(project)
         outcome = exec_or_recover(project)
@@ -186,7 +187,8 @@ class TestStorms:
         self, project: Project, released: None, measured: Measured
     ) -> None:
         # What rum itself never does: TestStalls shows how it leaves.
-        with stalled(project), raw_connection(project) as client:
+        # Over kernel vsock there is nobody to leave: the connection comes about in the guest, or not at all.
+        with stalled(project), contextlib.suppress(TimeoutError), raw_connection(project) as client:
             client.sendall(b"CONNECT 2222\n")
             wait_until_read(client)
         outcome = exec_or_recover(project)

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rum.host.channel.endpoint import Transport
     from rum.host.channel.transport import choose_transport
+    from rum.host.errors import HostError
     from rum.host.images.catalogue import CATALOGUE
     from rum.host.vm.accelerator import Accelerator, choose_accelerator
 
-__all__ = ["CATALOGUE", "Accelerator", "Transport", "choose_accelerator", "choose_transport"]
+__all__ = ["CATALOGUE", "Accelerator", "HostError", "Transport", "choose_accelerator", "choose_transport"]
 
 _HOMES = {
     "CATALOGUE": "rum.host.images.catalogue",
     "Accelerator": "rum.host.vm.accelerator",
+    "HostError": "rum.host.errors",
     "Transport": "rum.host.channel.endpoint",
     "choose_accelerator": "rum.host.vm.accelerator",
     "choose_transport": "rum.host.channel.transport",

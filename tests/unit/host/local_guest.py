@@ -132,7 +132,6 @@ class LocalGuest:
     directory: Path
     running: bool = True
     daemon_alive: bool = True
-    out_of_space: bool = False
     the_key: bytes = field(default_factory=lambda: os.urandom(32))
     the_vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     the_drives_script: ProvisionScript | None = None
@@ -235,13 +234,10 @@ class LocalGuest:
         return True
 
     def state(self) -> str:
-        return "paused" if self.out_of_space else "running" if self.running else "stopped"
+        return "running" if self.running else "stopped"
 
     def is_running(self) -> bool:
-        return self.state() == "running"
-
-    def is_out_of_space(self) -> bool:
-        return self.out_of_space
+        return self.running
 
     def transport_alive(self) -> bool:
         return self.daemon_alive

@@ -1,0 +1,37 @@
+"""`--require` of the end-to-end tests, and the command around the machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import require
+from rum.host import choose_accelerator, choose_transport
+
+CHECKOUT = Path(__file__).parents[3]
+
+
+def test_a_host_that_chooses_something_else_is_refused() -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q"]
+    # No host chooses both of these.
+    command += ["--require", "kvm,tcg", "e2e/test_doctor.py"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    assert "--require kvm,tcg: rum chooses " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_this_host_chooses_is_taken() -> None:
+    require({choose_accelerator("auto").accelerator.value, choose_transport("auto").transport.value})
+    require(set())
+
+
+def test_help_says_what_is_whose() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "e2e.nested", "--help"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    for option in ("--emulate", "--within", "--results", "--with-image", "goes to pytest"):
+        assert option in done.stdout
