@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from rum.host.channel.checked import BrokenProtocolError, check_message
 from rum.host.channel.client import AgentConnection, AgentError, LostError, is_result
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import reach_agent
+from rum.host.channel.reach import explained_loss, reach_agent
 from rum.host.errors import EXIT_SIGNAL_BASE, HostError
 from rum.host.events import Emit, Notice
 from rum.host.interrupts import NotedSignals
@@ -237,6 +237,7 @@ def execute(guest: Guest, emit: Emit, request: ExecRequest, *, tty: bool, raw: b
     """
     output = None if raw else emitting(emit)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(explained_loss(guest))
         connection = stack.enter_context(reach_agent(guest, emit))
         terminal = stack.enter_context(Terminal(STDIN)) if tty else None
         signals = NotedSignals(OF_THE_TERMINAL if terminal else PASSED_ON, once=terminal is None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -69,4 +70,12 @@ def disk_errors(what: str) -> Iterator[None]:
         yield
     except OSError as exc:
         where = f" ({exc.filename})" if exc.filename else ""
-        raise HostError(f"{what} cannot be written{where}: {exc.strerror}") from exc
+        hint = room_hint(exc.errno, exc.filename)
+        raise HostError(f"{what} cannot be written{where}: {exc.strerror}", hint=hint) from exc
+
+
+def room_hint(number: int | None, place: str | Path | None) -> str | None:
+    """What to do about the error of a disk that is full, or whose quota is used up; None about any other."""
+    if number not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return f"make room on the disk of {place}, and run the command again" if place else "make room on this host's disk"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rum.host.errors import HostError
-from rum.host.files import publish
+from rum.host.files import publish, room_hint
 from rum.host.remedies import missing
 
 TIMEOUT_S = 600.0
@@ -78,7 +79,7 @@ def create_qcow2(path: Path, size: int, *, backing: tuple[Path, str] | None = No
     done = run_qemu_img("create", "-q", "-f", "qcow2", *over, str(temporary), str(size))
     if done.returncode != 0:
         temporary.unlink(missing_ok=True)
-        raise HostError(f"{path} cannot be made: {last_line(done.stderr)}")
+        raise HostError(f"{path} cannot be made: {last_line(done.stderr)}", hint=full_hint(path, done.stderr))
     temporary.chmod(0o600)
     publish(temporary, path)
 
@@ -92,9 +93,15 @@ def grow_qcow2(path: Path, size: int) -> bool:
     if current < size:
         done = run_qemu_img("resize", "-q", "-f", "qcow2", str(path), str(size))
         if done.returncode != 0:
-            raise HostError(f"{path} cannot be grown: {last_line(done.stderr)}")
+            raise HostError(f"{path} cannot be grown: {last_line(done.stderr)}", hint=full_hint(path, done.stderr))
         return True
     return current == size
+
+
+def full_hint(path: Path, said: str) -> str | None:
+    """What to do where qemu-img has said that the disk is full; it runs with the messages of the C locale."""
+    full = any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT))
+    return room_hint(errno.ENOSPC, path.parent) if full else None
 
 
 def last_line(text: str) -> str:

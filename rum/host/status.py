@@ -52,7 +52,7 @@ def status(vm: KnownVm) -> Status:
 def warnings(vm: KnownVm, seen: Sight) -> Iterator[str]:
     """What is not as it should be."""
     if seen.problem:
-        yield f"what state the VM is in cannot be told: {seen.problem}"
+        yield seen.problem if seen.state != "unknown" else f"what state the VM is in cannot be told: {seen.problem}"
     if seen.state == "running":
         yield from without_forwards(vm.name, vm.paths)
 

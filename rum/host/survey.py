@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rum.host.channel.checked import BrokenProtocolError
 from rum.host.channel.client import open_agent
+from rum.host.channel.reach import ROOM_HINT
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
 from rum.host.vm.known import KnownVm
@@ -20,7 +21,7 @@ BLOCK_SIZE = 512
 
 @dataclass(frozen=True)
 class Sight:
-    """What is seen of a VM. Its state is "unknown" where nobody can say, and then there is a `problem`."""
+    """What is seen of a VM. Where its state is "unknown", or "paused" for want of room, there is a `problem`."""
 
     state: str
     agent: Message | None = None
@@ -38,7 +39,10 @@ def look(vm: KnownVm, patience_s: float) -> Sight:
     if agent is not None:
         return Sight("running", agent)
     try:
-        return Sight(vm.state())
+        state = vm.state()
+        if state == "paused" and vm.is_out_of_space():
+            return Sight(state, None, f"the disk of {vm.paths.state} is full, so the VM is paused", ROOM_HINT)
+        return Sight(state)
     except HostError as exc:
         return Sight("unknown", None, str(exc), exc.hint)
 

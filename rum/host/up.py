@@ -9,7 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rum.host.channel.client import AgentConnection
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import StoppedError, boot_deadline, require_running, wait_for_agent
+from rum.host.channel.reach import (
+    PausedError,
+    StoppedError,
+    boot_deadline,
+    explained_loss,
+    require_running,
+    wait_for_agent,
+)
 from rum.host.errors import EXIT_INTERRUPTED
 from rum.host.events import Emit, Notice
 from rum.host.guest.agent_upgrade import upgrade_if_outdated
@@ -50,8 +57,8 @@ def up(machine: Machine, emit: Emit, begun: float | None = None) -> Outcome:
         emit(Notice(f"VM {machine.name} runs already; {by}"))
     try:
         connection = await_boot(machine, emit)
-    except StoppedError:
-        if started.booted or since(looked_at) > STALE_STATE_MS:
+    except StoppedError as exc:
+        if started.booted or since(looked_at) > STALE_STATE_MS or isinstance(exc, PausedError):
             raise
         emit(Notice(f"VM {machine.name} has just died; it is started again", warning=True))
         with machine.lock():
@@ -110,7 +117,8 @@ def provisioned(
     with FirstInterrupt() as interrupt, contextlib.closing(RunReader(guest, emit, interrupt)) as reader:
         drives = guest.drives_script()
         scripts = [*([drives] if drives else []), *guest.config.scripts]
-        outcome = work(Provisioning(reader, scripts, command))
+        with explained_loss(guest):
+            outcome = work(Provisioning(reader, scripts, command))
     outcome = with_healthcheck(guest, emit, outcome, command)
     return outcome if outcome.code else completed(guest, outcome, begun)
 
@@ -129,7 +137,7 @@ def await_boot(guest: Guest, emit: Emit) -> AgentConnection:
 
 def prepare_agent(machine: Machine, connection: AgentConnection, emit: Emit) -> None:
     """The agent is this rum's, and the guest has the settings of rum.toml: a phase as well. Raises GuestError."""
-    with phase(emit, "agent") as detail:
+    with phase(emit, "agent") as detail, explained_loss(machine):
         with connection:
             status = connection.call("status")
         detail.append(f"rum-agent {status.get('agent_version')}, Python {status.get('python')}")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rum.host.channel.checked import BrokenProtocolError, check_message, sentence
 from rum.host.channel.connect import NotReadyError, open_stream
-from rum.host.channel.endpoint import Endpoint
+from rum.host.channel.endpoint import Endpoint, UnixEndpoint
+from rum.host.channel.half_open import keep_open_while_down
 from rum.host.deadlines import Check, Deadline, no_check, wait_readable, wait_writable
 from rum.host.errors import GuestError
 from rum.protocol import (
@@ -69,8 +71,10 @@ class AgentConnection:
     Reads happen in `events`; `welcome` is set once `open_agent` has returned, `heartbeats` are counted.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, daemon: Path | None = None) -> None:
+        """`daemon`: the Unix socket of the vsock daemon that the connection leads through."""
         self._sock = sock
+        self._daemon = daemon
         self._sock.setblocking(False)
         self._conversation = Conversation(Role.HOST)
         self.welcome: Message = {}
@@ -86,6 +90,8 @@ class AgentConnection:
 
     def close(self) -> None:
         """Close the socket; may be called twice."""
+        if self._daemon is not None:
+            keep_open_while_down(self._sock, self._daemon)
         self._sock.close()
 
     def fileno(self) -> int:
@@ -220,7 +226,8 @@ class AgentConnection:
         except OSError:
             pass
         finally:
-            self.close()
+            # The agent has just been heard of, so nothing speaks against a close.
+            self._sock.close()
 
     def call(self, method: str, params: Message | None = None, deadline: Deadline | None = None) -> Message:
         """A request whose answer is its result alone, within a minute unless a deadline is given.
@@ -272,7 +279,8 @@ def open_agent(
     endpoint: Endpoint, key: bytes, vm_id: str, deadline: Deadline, check: Check = no_check
 ) -> AgentConnection:
     """One attempt: connect, prove, be welcomed. Raises NotReadyError where another attempt makes sense."""
-    connection = AgentConnection(open_stream(endpoint, deadline, check))
+    daemon = endpoint.path if isinstance(endpoint, UnixEndpoint) else None
+    connection = AgentConnection(open_stream(endpoint, deadline, check), daemon)
     try:
         connection.authenticate(key, vm_id, deadline.at_most(HANDSHAKE_PATIENCE_S), check)
     except LostError as exc:

@@ -50,6 +50,9 @@ class Guest(Protocol):
     def is_running(self) -> bool:
         """Whether the VM's processor runs."""
 
+    def is_out_of_space(self) -> bool:
+        """Whether the VM is paused because the host's disk is full."""
+
     def transport_alive(self) -> bool:
         """Whether the host's half of the channel works."""
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections.abc import Iterator
 
-from rum.host.channel.client import AgentConnection, WrongKeyError, open_agent
+from rum.host.channel.client import AgentConnection, LostError, WrongKeyError, open_agent
 from rum.host.channel.connect import NotReadyError
 from rum.host.channel.guest import Guest
 from rum.host.console import PANIC, is_hopeless
 from rum.host.console_tail import ConsoleTail
 from rum.host.deadlines import Check, Deadline, no_check, pause
-from rum.host.errors import GuestError
+from rum.host.errors import GuestError, HostError
 from rum.host.events import ConsoleLine, Emit, Notice
 
 RETRY_S = 0.25
@@ -39,6 +40,8 @@ LINE_SHOWN = 50
 FIRST_TRY_S = 2.0
 """For an agent that is there: connecting takes milliseconds, and what takes longer is looked into."""
 
+ROOM_HINT = "make room on that disk, then `rum up` lets the VM go on: nothing in it is lost"
+
 SHORT_PATIENCE_S = 30.0
 """For commands that expect the agent to be up already; an agent that crashed is started again after 2 s."""
 
@@ -47,6 +50,10 @@ class StoppedError(GuestError):
     """The VM does not run, or no longer."""
 
     code = "not-running"
+
+
+class PausedError(StoppedError):
+    """The VM stands still; it goes on where it was once it is let."""
 
 
 class BootWatch:
@@ -106,8 +113,9 @@ def panicked(guest: Guest) -> GuestError:
 
 
 def require_alive(guest: Guest) -> None:
-    """Raises StoppedError where the VM is dead, GuestError where the host's half of the channel is."""
+    """Raises StoppedError where the VM is dead or paused, GuestError where the host's half of the channel is dead."""
     if not guest.is_running():
+        require_unpaused(guest)
         raise StoppedError(
             f"VM {guest.name} stopped while rum was waiting for it: {guest.diagnose_boot()}",
             hint="run `rum up` to start it again",
@@ -118,6 +126,29 @@ def require_alive(guest: Guest) -> None:
             f"the vsock daemon of VM {guest.name} has died, so its agent cannot be reached",
             hint="run `rum down` and `rum up`, which starts both again",
         )
+
+
+def require_unpaused(guest: Guest) -> None:
+    """Raises PausedError where the VM is paused."""
+    if guest.state() == "paused":
+        why = why_paused(guest)
+        raise PausedError(f"VM {guest.name} is paused{why}", hint=ROOM_HINT if why else "`rum up` lets it go on")
+
+
+def why_paused(guest: Guest) -> str:
+    """The part of a sentence on a paused VM that says why, empty where somebody has asked for it."""
+    return f", because the disk of {guest.paths.state} is full" if guest.is_out_of_space() else ""
+
+
+@contextlib.contextmanager
+def explained_loss(guest: Guest) -> Iterator[None]:
+    """Where the agent is lost because the VM was paused, that is what is said. Raises PausedError, LostError."""
+    try:
+        yield
+    except LostError as exc:
+        with contextlib.suppress(HostError):
+            require_unpaused(guest)
+        raise exc
 
 
 def require_hope(guest: Guest) -> None:
@@ -170,12 +201,16 @@ def wait_for_agent(
 def require_running(guest: Guest) -> None:
     """Raises GuestError where the VM does not run."""
     if not guest.is_running():
+        require_unpaused(guest)
         raise GuestError(how_it_is(guest), hint="run `rum up` first", code="not-running")
 
 
 def how_it_is(guest: Guest) -> str:
     """A sentence on a VM that does not run."""
-    return f"VM {guest.name} {f'is {guest.state()}' if guest.exists() else 'does not exist'}"
+    if not guest.exists():
+        return f"VM {guest.name} does not exist"
+    state = guest.state()
+    return f"VM {guest.name} is {state}{why_paused(guest) if state == 'paused' else ''}"
 
 
 def reach_agent(guest: Guest, emit: Emit) -> AgentConnection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import reach_agent
+from rum.host.channel.reach import explained_loss, reach_agent
 from rum.host.cp.download import Download
 from rum.host.cp.failures import amount, with_copied
 from rum.host.cp.request import CopyRequest
@@ -23,7 +23,7 @@ def copy(guest: Guest, emit: Emit, request: CopyRequest) -> Outcome:
     watching = Watching(emit)
     way = Upload(request, watching) if request.to_guest else Download(request, watching)
     try:
-        with reach_agent(guest, emit) as connection:
+        with explained_loss(guest), reach_agent(guest, emit) as connection:
             CopySession(connection, way.outgoing(), way.take).run(request.user)
         way.finish()
     except RumError as exc:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rum.host.config.model import ImageConfig
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
 from rum.host.images.cache import SUFFIXES, Source, cached_download, is_verified, newest_cached
-from rum.host.images.catalogue import CATALOGUE, catalogue_image
+from rum.host.images.catalogue import CATALOGUE, CatalogueImage, catalogue_image
 from rum.host.images.checksums import Checksum, file_digest, find_checksum
 from rum.host.images.download import fetch_text
 from rum.host.images.http_get import DownloadError, NotPublishedError
@@ -58,15 +59,26 @@ def configured_checksum(image: ImageConfig) -> Checksum | None:
 
 def named_image(name: str, wanted: Checksum | None, emit: Emit) -> Path:
     """The file of a catalogue's image, from its publisher or the mirror. Raises HostError."""
+    found = published(name)
+    if found is not None:
+        return found.fetch(wanted, emit)
+    image = catalogue_image(name, host_architecture())
+    directory = Path(os.environ[MIRROR_VARIABLE]).expanduser().absolute()
+    return local_file(directory / image.file, wanted or checksum_beside(directory, image.file, lists_of(image)))
+
+
+def published(name: str) -> Published | None:
+    """Where a catalogue's image is downloaded from, None where the mirror is a directory. Raises HostError."""
     image = catalogue_image(name, host_architecture())
     mirror = os.environ.get(MIRROR_VARIABLE, "")
     if not mirror:
-        return Published(name, image.file, image.directories, (image.checksums,)).fetch(wanted, emit)
-    lists = tuple(dict.fromkeys((*CHECKSUM_LISTS, image.checksums)))
-    if is_url(mirror):
-        return Published(name, image.file, (mirror.rstrip("/"),), lists).fetch(wanted, emit)
-    directory = Path(mirror).expanduser().absolute()
-    return local_file(directory / image.file, wanted or checksum_beside(directory, image.file, lists))
+        return Published(name, image.file, image.directories, (image.checksums,))
+    return Published(name, image.file, (mirror.rstrip("/"),), lists_of(image)) if is_url(mirror) else None
+
+
+def lists_of(image: CatalogueImage) -> tuple[str, ...]:
+    """The names that a mirror's checksum list may have."""
+    return tuple(dict.fromkeys((*CHECKSUM_LISTS, image.checksums)))
 
 
 @dataclass(frozen=True)
@@ -93,11 +105,20 @@ class Published:
         missing: NotPublishedError | None = None
         for directory, name in itertools.product(self.directories, self.lists):
             try:
-                checksum = wanted or self._listed(f"{directory}/{name}", emit)
-                return cached_download(Source(f"{directory}/{self.file}", checksum, self.name), emit)
+                return cached_download(self._source(directory, name, wanted, emit), emit)
             except NotPublishedError as exc:
                 missing = missing or exc
         raise missing or AssertionError
+
+    def sources(self, wanted: Checksum | None, emit: Emit) -> Iterator[Source]:
+        """Every file under this name that is published now. Raises HostError."""
+        for directory, name in itertools.product(self.directories, self.lists):
+            with contextlib.suppress(NotPublishedError):
+                yield self._source(directory, name, wanted, emit)
+
+    def _source(self, directory: str, name: str, wanted: Checksum | None, emit: Emit) -> Source:
+        checksum = wanted or self._listed(f"{directory}/{name}", emit)
+        return Source(f"{directory}/{self.file}", checksum, self.name)
 
     def _listed(self, url: str, emit: Emit) -> Checksum:
         return find_checksum(fetch_text(url, emit), self.file, url)

@@ -185,7 +185,7 @@ class ListedVm(TypedDict):
     directory: str
     """Where they are."""
     problem: str | None
-    """Why its state is `unknown`."""
+    """Why its state is `unknown`, or `paused` without anybody having asked for it."""
 
 
 class Version(TypedDict):

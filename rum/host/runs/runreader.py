@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from rum.host.channel.checked import check_message
 from rum.host.channel.client import CALL_PATIENCE_S, AgentConnection, AgentError, LostError, is_result, open_agent
 from rum.host.channel.guest import Guest
-from rum.host.channel.reach import TAIL_LINES, StoppedError, boot_deadline, reach_agent, wait_for_agent
+from rum.host.channel.reach import (
+    TAIL_LINES,
+    StoppedError,
+    boot_deadline,
+    reach_agent,
+    require_unpaused,
+    wait_for_agent,
+)
 from rum.host.channel.wire import script_to_json
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError
@@ -157,6 +164,7 @@ class RunReader:
     def _on_loss(self, view: RunView, cause: LostError) -> None:
         during = while_script(view.script)
         if not self.guest.is_running():
+            require_unpaused(self.guest)
             raise StoppedError(
                 f"VM {self.guest.name} stopped{during}",
                 hint="run `rum up` to start it again; what is known of the run: `rum logs`",

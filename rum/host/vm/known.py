@@ -82,6 +82,10 @@ class KnownVm:
         """Whether the VM's processor runs."""
         return self.state() == "running"
 
+    def is_out_of_space(self) -> bool:
+        """Whether the VM is paused because the host's disk is full."""
+        return self.driver().is_out_of_space(self._identity.domain_name)
+
     def last_start(self) -> LastStart | None:
         """How the VM was last started, None where it never was."""
         state = self.load_state()
@@ -128,8 +132,6 @@ class KnownVm:
 
     def diagnose_boot(self) -> str:
         """A sentence on why a VM that was started has not become ready."""
-        if self.driver().is_out_of_space(self._identity.domain_name):
-            return f"the VM is paused, because the host's disk under {self._paths.state} is full"
         started = self.last_start()
         return diagnose(read_console(self._paths.console_log, started.console_offset if started else 0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import re
@@ -11,7 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import libvirt
 import platformdirs
@@ -20,6 +21,9 @@ from rum.host import remedies
 from rum.host.errors import HostError
 from rum.host.paths import session_runtime_dir
 from rum.host.vm.domain_xml import NAMESPACE, Confinement
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 POLL_S = 0.2
 
@@ -52,8 +56,30 @@ class CidInUseError(HostError):
     """Another VM on this host has the vsock CID."""
 
 
+class LostLibvirtError(HostError):
+    """The connection to libvirt has ended: its daemon was restarted, or has crashed. The domains live on."""
+
+    code = "libvirt"
+
+
 class ForeignDomainError(HostError):
     """There is a domain with the VM's name that is not rum's."""
+
+
+def reconnecting(
+    method: Callable[Concatenate[LibvirtDriver, P], R],
+) -> Callable[Concatenate[LibvirtDriver, P], R]:
+    """Do it once more where the connection had ended: for what may be done twice."""
+
+    @functools.wraps(method)
+    def done(driver: LibvirtDriver, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(driver, *args, **kwargs)
+        except LostLibvirtError:
+            driver.connect()
+            return method(driver, *args, **kwargs)
+
+    return done
 
 
 def default_uri() -> str:
@@ -86,8 +112,14 @@ class LibvirtDriver:
         if session and not os.environ.get("XDG_RUNTIME_DIR"):
             # Else libvirt takes another directory, and with it another daemon that does not know this user's VMs.
             os.environ["XDG_RUNTIME_DIR"] = str(session)
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect, or connect anew. Raises HostError."""
+        self._was_open = False
         with self._translated():
-            self._connection = libvirt.open(uri)
+            self._connection = libvirt.open(self.uri)
+        self._was_open = True
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +144,7 @@ class LibvirtDriver:
         # virConnectGetLibVersion: 1,000,000 * major + 1,000 * minor + release
         return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
+    @reconnecting
     def state(self, name: str) -> str:
         """The domain's state: "running", "paused", "crashed", "stopped", or "absent"."""
         domain = self._find(name)
@@ -123,6 +156,7 @@ class LibvirtDriver:
             return "crashed"
         return STATES.get(state, "stopped")
 
+    @reconnecting
     def is_out_of_space(self, name: str) -> bool:
         """Whether QEMU has paused the domain because a disk image could not grow."""
         domain = self._find(name)
@@ -132,6 +166,7 @@ class LibvirtDriver:
                 libvirt.VIR_DOMAIN_PAUSED_IOERROR,
             )
 
+    @reconnecting
     def define(self, name: str, xml: str) -> None:
         """Define the domain, or change its definition for the next start. Raises HostError."""
         self._find(name)
@@ -144,12 +179,14 @@ class LibvirtDriver:
         with self._translated():
             domain.create()
 
+    @reconnecting
     def resume(self, name: str) -> None:
         """Let a paused domain go on. Raises HostError."""
         domain = self._require(name)
         with self._translated():
             domain.resume()
 
+    @reconnecting
     def shut_down(self, name: str) -> None:
         """Press the domain's power button; nothing happens where it has just gone off. Raises HostError."""
         domain = self._require(name)
@@ -157,10 +194,12 @@ class LibvirtDriver:
             with self._translated():
                 domain.shutdown()
         except HostError:
-            # Each hypervisor has an error of its own for a domain that is not running.
-            if self.state(name) in ("running", "paused"):
+            # Each hypervisor has an error of its own for a domain that is not running; one that is paused has nobody
+            # who would notice its power button.
+            if self.state(name) == "running":
                 raise
 
+    @reconnecting
     def force_off(self, name: str) -> None:
         """End the domain's QEMU; nothing happens where it does not run. Raises HostError."""
         domain = self._require(name)
@@ -279,6 +318,10 @@ class LibvirtDriver:
             tag = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE)
         return tag is not None
 
+    def _is_lost(self) -> bool:
+        """Whether there was a connection that has ended, which only the first call over it notices."""
+        return self._was_open and not self.is_alive()
+
     @contextlib.contextmanager
     def _translated(self, *expected: int) -> Iterator[None]:
         """Turn libvirt's errors into HostError; the expected ones end the block silently."""
@@ -292,6 +335,9 @@ class LibvirtDriver:
         lines = (exc.get_error_message() or str(exc)).strip().splitlines()
         text = lines[0] if len(lines) == 1 else lines[-1]
         code = exc.get_error_code()
+        if self._is_lost():
+            hint = "run the command again; if it stays so, see why libvirt's daemon ends"
+            return LostLibvirtError(f"the connection to libvirt at {self.uri} has ended: {text}", hint=hint)
         if re.search(r"guest cid|vhost-vsock.*(in use|EADDRINUSE)", " ".join(lines), re.IGNORECASE):
             return CidInUseError(f"the vsock CID is taken: {text}")
         if re.search(r"permission denied|authentication (failed|unavailable)", text, re.IGNORECASE):

@@ -15,6 +15,7 @@ from rum.host.events import Emit, Notice, Phase
 from rum.host.guest.changes import applied_later, applied_now, kept_until_destroy
 from rum.host.guest.settings import GuestSettings, seeded_settings
 from rum.host.images.resolve import require_unchanged
+from rum.host.images.restore import restore_base
 from rum.host.ports import forwards
 from rum.host.progress import phase
 from rum.host.store import VmState
@@ -103,6 +104,7 @@ class Machine(KnownVm):
         with self.lock(), forwards.prepared(self._config, self._paths, self._emit):
             state = self.require_state()
             drive_files.refuse_shrinking(self._config, self._paths, state)
+            restore_base(state.image, self._config.image, self._emit)
             require_unchanged(state.image)
             check_host(self._config, self.driver(), state.image.reference)
 
@@ -139,7 +141,8 @@ class Machine(KnownVm):
         missing = dead_daemon(self._paths, self.require_started())
         if missing is None:
             if found == "paused":
-                self._emit(Notice("the VM was paused, it goes on now"))
+                why = ", because the host's disk was full" if self.is_out_of_space() else ""
+                self._emit(Notice(f"the VM was paused{why}; it goes on now"))
                 self.driver().resume(self._config.domain_name)
             return True
         # A vhost-user device cannot connect again, so the guest has lost its channel, or its mount, for this boot.
@@ -151,7 +154,8 @@ class Machine(KnownVm):
     def _boot(self, state: VmState, *, created: bool) -> None:
         accelerator, transport, virtiofsd = check_host(self._config, self.driver(), state.image.reference)
         if not created:
-            self._emit(Phase("image", "skipped"))
+            if not restore_base(state.image, self._config.image, self._emit):
+                self._emit(Phase("image", "skipped"))
             if state.started:
                 self._tell(applied_now(self._config, state.started))
             if not state.settled and self._paths.overlay.exists():

@@ -81,6 +81,9 @@ class LocalVm:
     def vm_id(self) -> str:
         return str(about()["vm_id"])
 
+    def is_out_of_space(self) -> bool:
+        return False
+
     def transport_alive(self) -> bool:
         return True
 

@@ -132,6 +132,7 @@ class LocalGuest:
     directory: Path
     running: bool = True
     daemon_alive: bool = True
+    out_of_space: bool = False
     the_key: bytes = field(default_factory=lambda: os.urandom(32))
     the_vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     the_drives_script: ProvisionScript | None = None
@@ -234,10 +235,13 @@ class LocalGuest:
         return True
 
     def state(self) -> str:
-        return "running" if self.running else "stopped"
+        return "paused" if self.out_of_space else "running" if self.running else "stopped"
 
     def is_running(self) -> bool:
-        return self.running
+        return self.state() == "running"
+
+    def is_out_of_space(self) -> bool:
+        return self.out_of_space
 
     def transport_alive(self) -> bool:
         return self.daemon_alive

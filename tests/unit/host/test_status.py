@@ -141,6 +141,18 @@ def test_where_libvirt_cannot_be_asked_the_state_is_unknown(vm: KnownVm, tmp_pat
     assert found["drives"][1] == {"name": "data", "size_bytes": 10 << 30, "attached": True}
 
 
+def test_a_vm_that_waits_for_room_says_so_and_what_to_do(vm: KnownVm, monkeypatch: pytest.MonkeyPatch) -> None:
+    # libvirt's test driver never runs out of space.
+    monkeypatch.setattr(vm, "state", lambda: "paused")
+    monkeypatch.setattr(vm, "is_out_of_space", lambda: True)
+    found = status(vm)
+    assert found["warnings"] == [f"the disk of {vm.paths.state} is full, so the VM is paused"]
+    assert found["next"] == "make room on that disk, then `rum up` lets the VM go on: nothing in it is lost"
+    monkeypatch.setattr(vm, "is_out_of_space", lambda: False)
+    found = status(vm)
+    assert (found["warnings"], found["next"]) == ([], "`rum up` lets it go on")
+
+
 def test_a_vm_that_there_is_not_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "rum.toml").touch()

@@ -12,7 +12,7 @@ import pytest
 
 from rum import __version__
 from rum.host import up as story
-from rum.host.channel.reach import StoppedError
+from rum.host.channel.reach import PausedError, StoppedError
 from rum.host.errors import HostError
 from rum.host.events import Phase
 from rum.host.guest import drive_release
@@ -68,6 +68,13 @@ def test_nor_is_one_that_was_shut_down_later(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(story, "STALE_STATE_MS", -1)
     with local_guest(tmp_path) as guest, pytest.raises(StoppedError):
         up(guest, Seen(), (False, False), (True, True))
+
+
+def test_nor_is_one_whose_disk_is_still_full(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        guest.out_of_space = True
+        with pytest.raises(PausedError, match="is full"):
+            up(guest, Seen(), (False, True), (True, True))
 
 
 def test_a_boot_and_what_makes_the_agent_ready_are_phases(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rum.host.channel import half_open
+from rum.host.channel.client import AgentConnection
 from rum.host.channel.connect import NotReadyError, RefusedError, open_stream
 from rum.host.channel.endpoint import UnixEndpoint
 from rum.host.deadlines import Deadline
@@ -132,3 +133,45 @@ def test_nothing_stays_behind_an_answer_or_a_refusal(daemon: socket.socket) -> N
     looks.clear()
     with pytest.raises(RefusedError, match=r"closed|nobody listens"):
         open_stream(endpoint(daemon), Deadline(20), lambda: answer(b""))
+
+
+LIKE_THE_DAEMON = """
+import pathlib, sys, threading
+for name in ("vhu-vsock-cid-9", "vring_worker"):
+    thread = threading.Thread(target=threading.Event().wait, daemon=True)
+    thread.start()
+    pathlib.Path(f"/proc/self/task/{thread.native_id}/comm").write_text(name)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+"""A process that looks in /proc as vhost-device-vsock does while its rings are stopped."""
+
+
+@contextlib.contextmanager
+def stopped_rings(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A daemon in that state, which serves this socket."""
+    command = [sys.executable, "-c", LIKE_THE_DAEMON, f"--uds-path={path}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def test_a_connection_outlives_its_close_while_the_rings_are_stopped(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, stopped_rings(tmp_path / "vm.vsock") as daemon:
+        theirs.settimeout(20)
+        connection = AgentConnection(ours, tmp_path / "vm.vsock")
+        connection.close()
+        connection.close()
+        assert is_open(theirs)
+        daemon.kill()
+        assert ends(theirs), "with the daemon, at the latest"
+
+
+def test_otherwise_it_ends_with_its_close(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        AgentConnection(ours, tmp_path / "vm.vsock").close()
+        assert not is_open(theirs)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 
 import pytest
 
 from rum.host.channel import reach
-from rum.host.channel.reach import wait_for_agent
+from rum.host.channel.client import LostError
+from rum.host.channel.reach import PausedError, explained_loss, require_running, wait_for_agent
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError
 from rum.host.events import ConsoleLine
@@ -44,6 +46,26 @@ def test_a_dead_vm_or_daemon_ends_it_at_once(tmp_path: Path) -> None:
         with pytest.raises(GuestError, match="VM demo stopped while rum was waiting") as caught:
             wait_for_agent(guest, Deadline(60), Seen())
     assert caught.value.tail == ("Linux version", "login:")
+
+
+def test_a_pause_for_want_of_room_ends_it_at_once_with_what_to_do(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        guest.out_of_space = True
+        sentence = f"VM demo is paused, because the disk of {guest.paths.state} is full"
+        with pytest.raises(PausedError, match=f"^{re.escape(sentence)}$") as caught:
+            wait_for_agent(guest, Deadline(60), Seen())
+        assert "make room on that disk, then `rum up`" in str(caught.value.hint)
+        with pytest.raises(PausedError):
+            require_running(guest)
+
+
+def test_a_loss_is_explained_by_a_pause_and_otherwise_stays_what_it_is(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        with pytest.raises(LostError, match="silent"), explained_loss(guest):
+            raise LostError("the agent has been silent for 15 s")
+        guest.out_of_space = True
+        with pytest.raises(PausedError, match="is full"), explained_loss(guest):
+            raise LostError("the agent has been silent for 15 s")
 
 
 def test_another_key_is_no_endless_not_ready(tmp_path: Path) -> None:

@@ -11,7 +11,14 @@ import pytest
 from rum.host import remedies
 from rum.host.errors import HostError
 from rum.host.vm.domain_xml import NAMESPACE
-from rum.host.vm.libvirt_driver import ForeignDomainError, LibvirtDriver, default_uri, is_system, qemu_log_tail
+from rum.host.vm.libvirt_driver import (
+    ForeignDomainError,
+    LibvirtDriver,
+    LostLibvirtError,
+    default_uri,
+    is_system,
+    qemu_log_tail,
+)
 
 URI = "test:///default"
 TAG = f'<metadata><rum:vm xmlns:rum="{NAMESPACE}" id8="0"/></metadata>'
@@ -67,6 +74,37 @@ def test_a_paused_domain_goes_on(driver: LibvirtDriver) -> None:
     assert not driver.is_out_of_space("rum-a")
     driver.resume("rum-a")
     assert driver.state("rum-a") == "running"
+
+
+class EndedConnection:
+    """What is left of a connection whose daemon has been killed."""
+
+    def lookupByName(self, _name: str) -> None:  # noqa: N802 - libvirt's
+        raise libvirt.libvirtError("Cannot write data: Broken pipe")
+
+    def isAlive(self) -> int:  # noqa: N802 - libvirt's
+        return 0
+
+    def close(self) -> None:
+        """It is closed already."""
+
+
+def test_a_daemon_that_was_restarted_is_asked_again(driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.define("rum-a", xml("rum-a"))
+    monkeypatch.setattr(driver, "_connection", EndedConnection())
+    assert driver.state("rum-a") == "stopped"
+
+
+def test_one_that_is_gone_is_one_sentence(driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_connection", EndedConnection())
+    with pytest.raises(LostLibvirtError, match="the connection to libvirt at test:///default has ended"):
+        driver.start("rum-a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libvirt, "open", lambda _uri: EndedConnection())
+        with pytest.raises(LostLibvirtError) as caught:
+            driver.state("rum-a")
+    assert caught.value.code == "libvirt"
+    assert "run the command again" in str(caught.value.hint)
 
 
 def test_a_wait_ends_with_its_time(driver: LibvirtDriver) -> None:
