@@ -15,8 +15,12 @@ import sys
 import time
 from typing import Callable
 
-SLEEP_MAX_S = 3600.0
-"""epoll_wait(2) counts milliseconds in an int, which ends after 24 days; a script's limit may be years."""
+LOOK_EVERY_S = 5.0
+"""With timers the loop wakes at least so often: only a sleep that lasts longer than it should shows a standstill."""
+
+LATE_S = 5.0
+"""A loop that wakes so late has stood still with its machine: the host was suspended, or has stopped the VM. A guest's
+clocks go on meanwhile, or jump, but nothing in it has had anything of that time, so it counts for no limit."""
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
@@ -77,6 +81,7 @@ class Loop:
         self._sweep_at = SWEEP_AT
         self._sequence = itertools.count()
         self._running = True
+        self._awake = time.monotonic()
 
     def watch(self, fd: int, callback: Callable[[int], None]) -> Watch:
         """A watch on the descriptor that wants nothing yet; the callback is given the mask of ready events."""
@@ -96,17 +101,34 @@ class Loop:
 
     def run(self) -> None:
         """Run until `stop` is called."""
+        self._awake = time.monotonic()
         while self._running:
-            for key, events in self.selector.select(self._next_due()):
+            for key, events in self._ready():
                 # An earlier callback of this round may have paused this one or closed its descriptor.
                 if key.data._want:
                     guarded(key.data.callback, events & key.data._want or events)
             self._run_timers()
 
+    def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready; waits for it until the next timer is due."""
+        timeout = self._next_due()
+        ready = self.selector.select(timeout)
+        now = time.monotonic()
+        late, self._awake = now - self._awake - (timeout or 0), now
+        if timeout is not None and late > LATE_S:
+            self._put_off(late)
+        return ready
+
+    def _put_off(self, seconds: float) -> None:
+        """Have every timer due so much later. The order, and so the heap, stays."""
+        for _, _, timer in self._timers:
+            timer.due += seconds
+        self._timers = [(timer.due, number, timer) for _, number, timer in self._timers]
+
     def _next_due(self) -> float | None:
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
-        return min(SLEEP_MAX_S, max(0.0, self._timers[0][0] - time.monotonic())) if self._timers else None
+        return min(LOOK_EVERY_S, max(0.0, self._timers[0][0] - time.monotonic())) if self._timers else None
 
     def _sweep(self) -> None:
         self._timers = [entry for entry in self._timers if not entry[2].cancelled]

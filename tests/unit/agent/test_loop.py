@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from rum.agent import loop as module
 from rum.agent.loop import Loop, Timer
+from tests.unit.agent.harness import wait_until
 
 
 def test_timers_are_called_when_they_are_due_and_in_order() -> None:
@@ -56,3 +64,45 @@ def test_a_callback_that_raises_is_reported_and_ends_nothing(capfd: pytest.Captu
     error = capfd.readouterr().err
     assert error.startswith("Traceback (most recent call last)")
     assert error.endswith("ZeroDivisionError: integer division or modulo by zero\n")
+
+
+STANDING_STILL = """
+import os
+from rum.agent import loop as module
+module.LOOK_EVERY_S, module.LATE_S = 0.05, 0.5
+loop = module.Loop()
+def say(word):
+    os.write(1, word)
+loop.call_later(1.5, lambda: (say(b"due\\n"), loop.stop()))
+loop.call_later(0.0, lambda: say(b"begun\\n"))
+def tick():
+    say(b"tick\\n")
+    loop.call_later(0.05, tick)
+loop.call_later(0.05, tick)
+loop.run()
+"""
+
+
+def test_time_in_which_the_machine_stood_still_does_not_count() -> None:
+    """A suspended host stops everything in the guest but its clocks: a script must not be timed out by that."""
+    with subprocess.Popen([sys.executable, "-c", STANDING_STILL], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"begun\n"
+        os.kill(child.pid, signal.SIGSTOP)
+        wait_until(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "T", "its standstill")
+        # Longer than what it waits for.
+        stood_still_since = time.monotonic()
+        wait_until(lambda: time.monotonic() - stood_still_since > 2, "the time to pass")
+        os.kill(child.pid, signal.SIGCONT)
+        said = child.stdout.read().split()
+    assert said[-1] == b"due"
+    assert said.count(b"tick") > 5, "what it had left it got"
+
+
+def test_a_loop_that_is_merely_late_puts_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATE_S", 60.0)
+    loop = Loop()
+    timer = loop.call_later(0.01, loop.stop)
+    due = timer.due
+    loop.run()
+    assert timer.due == due
