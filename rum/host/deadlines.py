@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
 
@@ -62,3 +64,26 @@ def _wait(sock: socket.socket, event: int, deadline: Deadline, check: Check) -> 
             return True
         if deadline.expired:
             return False
+
+
+def within(seconds: float, call: Callable[[], object], errors: type[Exception]) -> bool:
+    """Whether a call that knows no deadline has ended in time; its errors of that kind are raised here."""
+    ended: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+    def make() -> None:
+        try:
+            call()
+        except errors as exc:
+            ended.put(exc)
+        else:
+            ended.put(None)
+
+    # A daemon: what has not ended may never do so, and must not keep this process alive.
+    threading.Thread(target=make, daemon=True).start()
+    try:
+        error = ended.get(timeout=seconds)
+    except queue.Empty:
+        return False
+    if error is not None:
+        raise error
+    return True

@@ -27,6 +27,7 @@ def status(vm: KnownVm) -> Status:
     seen = look(vm, PATIENCE_S * vm.timeout_factor())
     state, started = vm.load_state(), vm.last_start()
     latest = last_run(vm, ask_agent=seen.agent is not None)
+    cut_off = is_cut_off(vm, seen)
     return {
         "type": "status",
         "name": vm.name,
@@ -44,17 +45,24 @@ def status(vm: KnownVm) -> Status:
         "mounts": mounts_of(started),
         "last_run": cast(LastRun | None, latest),
         "console": last_words(vm, seen),
-        "warnings": list(warnings(vm, seen)),
-        "next": next_step(seen, latest),
+        "warnings": list(warnings(vm, seen, cut_off=cut_off)),
+        "next": "`rum up` restarts it, nothing else brings its agent back" if cut_off else next_step(seen, latest),
     }
 
 
-def warnings(vm: KnownVm, seen: Sight) -> Iterator[str]:
+def warnings(vm: KnownVm, seen: Sight, *, cut_off: bool) -> Iterator[str]:
     """What is not as it should be."""
     if seen.problem:
         yield seen.problem if seen.state != "unknown" else f"what state the VM is in cannot be told: {seen.problem}"
     if seen.state == "running":
         yield from without_forwards(vm.name, vm.paths)
+    if cut_off:
+        yield f"the vsock daemon of VM {vm.name} has died, so its agent cannot be reached"
+
+
+def is_cut_off(vm: KnownVm, seen: Sight) -> bool:
+    """Whether the VM runs, and the host's half of the channel to its agent does not."""
+    return seen.state == "running" and seen.agent is None and not vm.transport_alive()
 
 
 def drives_of(vm: KnownVm, state: VmState | None) -> list[DriveFile]:

@@ -9,7 +9,7 @@ from rum.host.events import ConsoleLine
 from rum.host.progress import phase
 from rum.host.vm.helpers import stop_daemons
 from rum.host.vm.known import KnownVm
-from rum.host.vm.libvirt_driver import ForeignDomainError
+from rum.host.vm.libvirt_driver import ForeignDomainError, SilentQemuError
 from rum.host.vm.removal import keep_console, remove_files
 
 SHUTDOWN_TIMEOUT_S = 30
@@ -34,19 +34,29 @@ def shut_down(vm: KnownVm) -> str:
 
 def turn_off(vm: KnownVm) -> str:
     """Have the guest shut down, and turn it off where it does not. Raises HostError."""
-    driver, name = vm.driver(), vm.identity.domain_name
     with phase(vm.emit, "shutdown") as detail:
-        if driver.state(name) == "paused":
-            driver.resume(name)
-        console = ConsoleTail(vm.paths.console_log)
-        for _ in range(0, SHUTDOWN_TIMEOUT_S, PRESS_EVERY_S):
-            driver.shut_down(name)
-            if off_within(vm, PRESS_EVERY_S, console):
+        try:
+            if shuts_itself_down(vm):
                 vm.note_settled()
                 return "stopped"
-        detail.append(f"not within {SHUTDOWN_TIMEOUT_S} s: turned off")
+            detail.append(f"not within {SHUTDOWN_TIMEOUT_S} s: turned off")
+        except SilentQemuError as exc:
+            detail.append(f"{exc}: turned off")
         force_off(vm)
         return "forced"
+
+
+def shuts_itself_down(vm: KnownVm) -> bool:
+    """Whether the guest has shut down within 30 s of being asked to. Raises SilentQemuError, HostError."""
+    driver, name = vm.driver(), vm.identity.domain_name
+    if driver.state(name) == "paused":
+        driver.resume(name)
+    console = ConsoleTail(vm.paths.console_log)
+    for _ in range(0, SHUTDOWN_TIMEOUT_S, PRESS_EVERY_S):
+        driver.shut_down(name)
+        if off_within(vm, PRESS_EVERY_S, console):
+            return True
+    return False
 
 
 def off_within(vm: KnownVm, seconds: float, console: ConsoleTail) -> bool:

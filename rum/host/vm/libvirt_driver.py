@@ -18,6 +18,7 @@ import libvirt
 import platformdirs
 
 from rum.host import remedies
+from rum.host.deadlines import within
 from rum.host.errors import HostError
 from rum.host.paths import session_runtime_dir
 from rum.host.vm.domain_xml import NAMESPACE, Confinement
@@ -26,6 +27,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 POLL_S = 0.2
+
+ANSWER_TIMEOUT_S = 10.0
+"""QEMU's monitor answers in milliseconds, on a host that is very busy in a second or two."""
 
 STATES = {
     libvirt.VIR_DOMAIN_RUNNING: "running",
@@ -58,6 +62,12 @@ class CidInUseError(HostError):
 
 class LostLibvirtError(HostError):
     """The connection to libvirt has ended: its daemon was restarted, or has crashed. The domains live on."""
+
+    code = "libvirt"
+
+
+class SilentQemuError(HostError):
+    """A domain's QEMU does not answer libvirt: it is stopped, or hangs."""
 
     code = "libvirt"
 
@@ -181,18 +191,23 @@ class LibvirtDriver:
 
     @reconnecting
     def resume(self, name: str) -> None:
-        """Let a paused domain go on. Raises HostError."""
+        """Let a paused domain go on. Raises SilentQemuError, HostError."""
         domain = self._require(name)
         with self._translated():
-            domain.resume()
+            self._answered(name, domain.resume)
 
     @reconnecting
     def shut_down(self, name: str) -> None:
-        """Press the domain's power button; nothing happens where it has just gone off. Raises HostError."""
+        """Press the domain's power button; nothing happens where it has just gone off.
+
+        Raises SilentQemuError, HostError.
+        """
         domain = self._require(name)
         try:
             with self._translated():
-                domain.shutdown()
+                self._answered(name, domain.shutdown)
+        except SilentQemuError:
+            raise
         except HostError:
             # Each hypervisor has an error of its own for a domain that is not running; one that is paused has nobody
             # who would notice its power button.
@@ -317,6 +332,15 @@ class LibvirtDriver:
         with self._translated(libvirt.VIR_ERR_NO_DOMAIN_METADATA):
             tag = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE)
         return tag is not None
+
+    def _answered(self, name: str, call: Callable[[], object]) -> None:
+        """Make a call that QEMU has to answer, for which libvirt itself waits for ever. Raises SilentQemuError."""
+        if within(ANSWER_TIMEOUT_S, call, libvirt.libvirtError):
+            return
+        raise SilentQemuError(
+            f"the QEMU of domain {name} has not answered libvirt within {ANSWER_TIMEOUT_S:.0f} s",
+            hint=f"it is stopped, or hangs: ps -o pid,stat,args -C qemu-system-{platform.machine()}",
+        )
 
     def _is_lost(self) -> bool:
         """Whether there was a connection that has ended, which only the first call over it notices."""

@@ -79,6 +79,14 @@ def test_without_an_agent_there_are_the_last_words_of_the_console(tmp_path: Path
     assert "rum wait --for agent" in starting_with("next", found)[0]
 
 
+def test_a_dead_vsock_daemon_is_named_with_what_brings_the_agent_back(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        guest.daemon_alive = False
+        found = status(cast(KnownVm, guest))
+    assert found["warnings"] == ["the vsock daemon of VM demo has died, so its agent cannot be reached"]
+    assert found["next"] == "`rum up` restarts it, nothing else brings its agent back"
+
+
 @pytest.mark.parametrize(
     ("last", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rum.host.vm.libvirt_driver import (
     ForeignDomainError,
     LibvirtDriver,
     LostLibvirtError,
+    SilentQemuError,
     default_uri,
     is_system,
     qemu_log_tail,
@@ -105,6 +107,23 @@ def test_one_that_is_gone_is_one_sentence(driver: LibvirtDriver, monkeypatch: py
             driver.state("rum-a")
     assert caught.value.code == "libvirt"
     assert "run the command again" in str(caught.value.hint)
+
+
+def test_a_qemu_that_does_not_answer_is_one_sentence(driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped:
+        """A domain whose QEMU is stopped: libvirt waits for its answer."""
+
+        def shutdown(self) -> None:
+            threading.Event().wait(60)
+
+        resume = shutdown
+
+    monkeypatch.setattr("rum.host.vm.libvirt_driver.ANSWER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(driver, "_require", lambda _name: Stopped())
+    for call in (driver.shut_down, driver.resume):
+        with pytest.raises(SilentQemuError, match="the QEMU of domain rum-a has not answered libvirt within") as caught:
+            call("rum-a")
+    assert "stopped" in str(caught.value.hint)
 
 
 def test_a_wait_ends_with_its_time(driver: LibvirtDriver) -> None:
