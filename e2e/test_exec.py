@@ -55,10 +55,12 @@ class TestSignals:
 
 
 def test_a_reader_that_has_enough_ends_the_command(vm: Project) -> None:
-    # Under a name of its own, and not on /run, which is mounted noexec.
+    # Under a name of its own, which yes(1) does not bear where all of coreutils is one program; and not on /run, which
+    # is mounted noexec.
     endless = "/var/tmp/rum-exec-endless"
-    vm.guest(f"cp /usr/bin/yes {endless}")
-    shell = f"set -o pipefail; {shlex.join(vm.command('exec', '--', endless))} | head -n 1"
+    vm.guest(f"cp /bin/sh {endless}")
+    endlessly = vm.command("exec", "--", endless, "-c", "while :; do echo y; done")
+    shell = f"set -o pipefail; {shlex.join(endlessly)} | head -n 1"
     done = subprocess.run(
         ["bash", "-c", shell],
         env=vm.environment,
