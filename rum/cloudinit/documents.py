@@ -77,18 +77,25 @@ def build_meta_data(spec: SeedSpec) -> dict[str, object]:
 
 
 def build_network_config(spec: SeedSpec) -> dict[str, object]:
-    """network-config, version 2. The first interface is waited for, which costs nothing: it is there and configured.
+    """network-config, version 2. Each interface gets the name of its entry.
 
-    A further one that asks for an address and gets none must not hold the boot up; only such a one is optional, for
-    where all are, wait-online waits until its time is up.
+    For cloud-init before 22.2 that is its name in any case, but with netplan (LP: #1855945): it would bring up none.
+
+    The first interface is waited for, which costs nothing: it is there and configured. A further one that asks for an
+    address and gets none must not hold the boot up; only such a one is optional, for where all are, wait-online waits
+    until its time is up.
     """
     if not spec.nics:
         return {"config": "disabled"}
-    return {"version": 2, "ethernets": {f"rum{index}": _ethernet(nic, index) for index, nic in enumerate(spec.nics)}}
+    return {"version": 2, "ethernets": {_name(index): _ethernet(nic, index) for index, nic in enumerate(spec.nics)}}
+
+
+def _name(index: int) -> str:
+    return f"rum{index}"
 
 
 def _ethernet(nic: Nic, index: int) -> dict[str, object]:
-    found: dict[str, object] = {"match": {"macaddress": nic.mac}}
+    found: dict[str, object] = {"match": {"macaddress": nic.mac}, "set-name": _name(index)}
     if nic.address:
         return {**found, "addresses": [nic.address]}
     if index == 0:

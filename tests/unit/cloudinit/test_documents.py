@@ -135,7 +135,7 @@ def test_meta_data_names_the_vm_and_keeps_cloud_init_local() -> None:
 def test_network_config_is_plain_dhcp_on_the_given_interface() -> None:
     assert yaml.safe_load(build_seed(SPEC)["network-config"]) == {
         "version": 2,
-        "ethernets": {"rum0": {"match": {"macaddress": "52:54:00:01:02:03"}, "dhcp4": True}},
+        "ethernets": {"rum0": {"match": {"macaddress": "52:54:00:01:02:03"}, "set-name": "rum0", "dhcp4": True}},
     }
 
 
@@ -143,14 +143,19 @@ def test_a_further_interface_holds_nothing_up_and_takes_no_default_route() -> No
     nics = (*SPEC.nics, Nic("52:54:00:01:02:04"), Nic("52:54:00:01:02:05", "192.168.50.2/24"))
     network = yaml.safe_load(build_seed(dataclasses.replace(SPEC, nics=nics))["network-config"])
     assert network["ethernets"] == {
-        "rum0": {"match": {"macaddress": "52:54:00:01:02:03"}, "dhcp4": True},
+        "rum0": {"match": {"macaddress": "52:54:00:01:02:03"}, "set-name": "rum0", "dhcp4": True},
         "rum1": {
             "match": {"macaddress": "52:54:00:01:02:04"},
+            "set-name": "rum1",
             "dhcp4": True,
             "dhcp4-overrides": {"route-metric": 2000},
             "optional": True,
         },
-        "rum2": {"match": {"macaddress": "52:54:00:01:02:05"}, "addresses": ["192.168.50.2/24"]},
+        "rum2": {
+            "match": {"macaddress": "52:54:00:01:02:05"},
+            "set-name": "rum2",
+            "addresses": ["192.168.50.2/24"],
+        },
     }
 
 
