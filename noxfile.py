@@ -14,7 +14,14 @@ EXTRAS = PROJECT["optional-dependencies"]
 RELEASES = ("debian-11", "debian-12", "debian-13", "debian-sid")
 AGENT = ["rum/__init__.py", "rum/protocol", "rum/agent", "rum/transfer"]
 
-APART = ("test_transport.py", "test_power_loss.py", "test_releases.py", "test_vhost_vsock.py", "system")
+APART = (
+    "test_transport.py",
+    "test_power_loss.py",
+    "test_releases.py",
+    "test_altered_images.py",
+    "test_vhost_vsock.py",
+    "system",
+)
 """Of e2e, what has sessions of its own: it takes long, needs more, or changes with the guest's kernel alone."""
 
 
@@ -122,12 +129,16 @@ def e2e_nightly(session: nox.Session) -> None:
 
 @nox.session
 def e2e_matrix(session: nox.Session) -> None:
-    """First boot, failure, retry and reboot on each Debian release, timed; `-- --image NAME` boots that image only."""
+    """First boot, failure, retry and reboot on each Debian release, timed, and guests that cannot be provisioned.
+
+    `-- --image NAME` boots that image only.
+    """
     if "--image" in session.posargs:
         run_e2e(session, "e2e/test_releases.py", *session.posargs)
         return
     for release in RELEASES:
         run_e2e(session, "e2e/test_releases.py", "--image", release, *session.posargs)
+    run_e2e(session, "e2e/test_altered_images.py", *session.posargs)
 
 
 @nox.session

@@ -29,6 +29,7 @@ from rum.agent.run import Guest, Order, Run
 from rum.agent.runs import RunIndex
 from rum.agent.service import find_build, notify
 from rum.agent.settings import Settings
+from rum.agent.vsock_driver import expect_driver
 from rum.agent.waits import release_network_wait
 from rum.protocol.errors import ErrorCode, RequestError
 from rum.protocol.limits import RECORDS_KEPT, UNAUTHENTICATED_MAX
@@ -99,6 +100,7 @@ class Daemon:
         self._watch_signals()
         notify("READY=1")
         release_network_wait(self.settings)
+        expect_driver(self.loop, listener)
         self._run_boot_scripts()
         self.loop.run()
         notify("STOPPING=1")

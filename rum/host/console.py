@@ -14,6 +14,18 @@ DIAGNOSES = (
     (r"Kernel panic - not syncing: (?P<detail>.*)", "the guest's kernel panicked: {detail}"),
     (r"reboot: Power down", "the guest has shut itself down"),
     (r"python3: (?:not found|No such file)|/usr/bin/python3.*(?:No such file|status=203)", "the guest has no Python 3"),
+    (
+        r"rum-agent: there is no virtio-vsock driver",
+        "the guest's kernel has no virtio-vsock driver, module vmw_vsock_virtio_transport: nobody can reach its agent",
+    ),
+    (
+        r"rum-agent: cannot listen at vsock\S* \[Errno 97\]",
+        "the guest has no AF_VSOCK: its kernel lacks the module vsock, or RestrictAddressFamilies= hides it",
+    ),
+    (
+        r"rum-agent: cannot listen at vsock\S* \[Errno (?:1|13)\] (?P<detail>.*)",
+        "the guest does not let its agent use vsock ({detail}); SELinux or a seccomp filter in the image may forbid it",
+    ),
     (r"(?P<detail>rum-agent: .*)", "the agent in the guest does not start: {detail}"),
     (r"No bootable device|Boot failed: not a bootable disk", "the image has no boot loader for this firmware"),
     (r"UEFI Interactive Shell|BdsDxe: No bootable option", 'the image has no EFI boot loader; try firmware = "bios"'),
@@ -24,6 +36,10 @@ DIAGNOSES = (
     (
         r"CPU does not support (?P<detail>x86-64-v\d)",
         "the image needs a newer CPU ({detail}) than the emulated one; it needs KVM, or a name of the catalogue",
+    ),
+    (
+        r"cloud-init\[\d+\]: .*Read-only file system",
+        "the guest's root file system is read-only, so cloud-init cannot install the agent; see the image's /etc/fstab",
     ),
     (r"Gave up waiting for root|Cannot open root device", "the guest's kernel does not find its root file system"),
     (r"You are in emergency mode|Entering emergency mode", "the guest's systemd is in emergency mode"),
@@ -49,7 +65,13 @@ PANIC = "Kernel panic - not syncing"
 GAVE_UP = re.compile(r"failed (?:run of )?stage init-local.*Cloud-init v\. \S+ finished at", re.DOTALL)
 """cloud-init has failed where it would have installed the agent, and has done the rest of its work for this boot."""
 
-KERNEL = re.compile(r"Linux version |\[ +\d+\.\d+\] ")
+NO_VSOCK = re.compile(r"rum-agent: cannot listen at vsock\S* \[Errno (?:1|13|97)\]")
+"""systemd starts the agent again each second, and each time the kernel has no vsock for it."""
+
+NO_VSOCK_MAX = 3
+
+BOOT = "Linux version "
+KERNEL = re.compile(rf"{BOOT}|\[ +\d+\.\d+\] ")
 CLOUD_INIT = re.compile(r"cloud-init", re.IGNORECASE)
 LOGIN = re.compile(r"login: *(?:\S+ \(automatic login\))?$", re.MULTILINE)
 
@@ -70,7 +92,15 @@ def read_console(log: Path, offset: int = 0) -> list[str]:
 
 def is_hopeless(lines: list[str]) -> bool:
     """Whether no agent can come any more in the boot with this console; one that is there already may still come."""
-    return GAVE_UP.search("\n".join(lines)) is not None
+    boot = last_boot(lines)
+    refused = sum(1 for line in boot if NO_VSOCK.search(line))
+    return refused >= NO_VSOCK_MAX or GAVE_UP.search("\n".join(boot)) is not None
+
+
+def last_boot(lines: list[str]) -> list[str]:
+    """The lines from where the kernel started last."""
+    begun = max((index for index, line in enumerate(lines) if BOOT in line), default=0)
+    return lines[begun:]
 
 
 def diagnose(lines: list[str]) -> str:

@@ -156,7 +156,7 @@ def require_hope(guest: Guest) -> None:
     if is_hopeless(guest.console_tail(BOOT_LINES)):
         raise GuestError(
             f"VM {guest.name} cannot be provisioned: {guest.diagnose_boot()}",
-            hint="`rum destroy` and `rum up` create it anew",
+            hint="`rum destroy` and `rum up` create it anew; if it ends like this again, the image cannot be used",
             tail=guest.console_tail(TAIL_LINES),
             code="boot-failed",
         )

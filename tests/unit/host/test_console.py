@@ -37,6 +37,10 @@ def test_no_log_is_no_lines(tmp_path: Path) -> None:
     assert read_console(tmp_path / "none") == []
 
 
+NO_DRIVER = "rum-agent: there is no virtio-vsock driver in this kernel, so nobody can reach the agent"
+REFUSED = "rum-agent: cannot listen at vsock:2222:"
+
+
 @pytest.mark.parametrize(
     ("console", "sentence"),
     [
@@ -62,6 +66,38 @@ def test_no_log_is_no_lines(tmp_path: Path) -> None:
         (
             "[ 35.0] python3[300]: rum-agent: cannot read the key /etc/rum/key: gone\ndev login: ",
             "the agent in the guest does not start: rum-agent: cannot read the key /etc/rum/key: gone",
+        ),
+        (
+            f"[   44.2] python3[441]: {NO_DRIVER}\ndev login: ",
+            (
+                "the guest's kernel has no virtio-vsock driver, module vmw_vsock_virtio_transport: "
+                "nobody can reach its agent"
+            ),
+        ),
+        (
+            f"[   31.7] python3[402]: {REFUSED} [Errno 97] Address family not supported by protocol\ndev login: ",
+            "the guest has no AF_VSOCK: its kernel lacks the module vsock, or RestrictAddressFamilies= hides it",
+        ),
+        (
+            f"[   31.7] python3[402]: {REFUSED} [Errno 13] Permission denied\ndev login: ",
+            (
+                "the guest does not let its agent use vsock (Permission denied); "
+                "SELinux or a seccomp filter in the image may forbid it"
+            ),
+        ),
+        (
+            (
+                "[   32.002082] cloud-init[253]: OSError: [Errno 30] Read-only file system: '/var/lib/cloud'\n"
+                "[FAILED] Failed to start cloud-init…l cloud-init job (pre-networking).\ndev login: "
+            ),
+            (
+                "the guest's root file system is read-only, so cloud-init cannot install the agent; "
+                "see the image's /etc/fstab"
+            ),
+        ),
+        (
+            f"[   31.7] python3[402]: {REFUSED} [Errno 98] Address already in use\ndev login: ",
+            f"the agent in the guest does not start: {REFUSED} [Errno 98] Address already in use",
         ),
         (
             "[    0.0] Linux version 6.1\ndev login: ",
@@ -101,3 +137,18 @@ def test_a_guest_is_hopeless_once_cloud_init_has_failed_and_finished() -> None:
     assert is_hopeless([FAILED, "dev login:", FINISHED])
     assert not is_hopeless([FAILED, "dev login:"])
     assert not is_hopeless([FINISHED])
+
+
+DENIED = f"{REFUSED} [Errno 13] Permission denied"
+KERNEL = "[    0.000000] Linux version 6.1.0-56-cloud-amd64"
+
+
+def test_a_guest_is_hopeless_once_its_agent_was_refused_vsock_again_and_again() -> None:
+    assert is_hopeless([KERNEL, DENIED, "dev login:", DENIED, DENIED])
+    assert not is_hopeless([KERNEL, DENIED, "dev login:", DENIED])
+    assert not is_hopeless([KERNEL, *3 * [f"{REFUSED} [Errno 98] Address already in use"]])
+
+
+def test_only_the_last_boot_can_be_hopeless() -> None:
+    assert not is_hopeless([KERNEL, *3 * [DENIED], FAILED, FINISHED, KERNEL, "dev login:"])
+    assert is_hopeless([KERNEL, KERNEL, *3 * [DENIED]])
