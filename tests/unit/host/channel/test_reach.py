@@ -104,6 +104,7 @@ def test_a_guest_that_nothing_can_be_installed_in_is_given_up(tmp_path: Path, mo
         with pytest.raises(GuestError, match="VM demo cannot be provisioned") as caught:
             wait_for_agent(guest, Deadline(60), Seen())
         assert "rum destroy" in str(caught.value.hint)
+        monkeypatch.undo()
         guest.start()
         with wait_for_agent(guest, Deadline(20), Seen()) as connection:
             assert connection.welcome["vm_id"] == guest.vm_id(), "an agent that is there needs no cloud-init"
