@@ -84,6 +84,11 @@ def noted_cid(project: Project) -> int:
     return cast(int, json.loads((project.state_dir / "state.json").read_text())["started"]["cid"])
 
 
+def boot_runs(project: Project) -> int:
+    """How often the boot script has run."""
+    return int(project.guest("wc -l < /var/tmp/boot-runs"))
+
+
 def wait_until_started(project: Project) -> None:
     """Wait until the domain runs, however long the image takes."""
     for _ in poll(60 * project.patience, "the domain"):
@@ -147,7 +152,7 @@ class TestFirstBoot:
         cid = vsock.find("cid")
         assert cid is not None
         assert (vsock.get("model"), cid.get("auto"), cid.get("address")) == ("virtio", "no", str(noted_cid(project)))
-        ask = "import fcntl, struct; print(*struct.unpack('I', fcntl.ioctl(open('/dev/vsock'), 0x7B9, bytes(4))))"
+        ask = "import fcntl, struct; print(*struct.unpack('I', fcntl.ioctl(open('/dev/vsock', 'rb'), 0x7B9, bytes(4))))"
         assert project.guest_python(ask) == f"{noted_cid(project)}\n"
 
 
@@ -219,12 +224,24 @@ class TestInOneBoot:
         project.guest("rm /run/go-on")
         project.configure(FIRST_BOOT % 0)
         project.up()
-        assert project.guest("cat /var/tmp/boot-runs") == "b\nb\n", "with this text it had passed before another one"
+
+
+@dataclass(frozen=True)
+class Reset:
+    """A guest that was reset: how often its boot script had run, and what was open meanwhile."""
+
+    boot_runs: int
+    follower: Live
+    outcome: Outcome
+    """Of an `exec`."""
+    start: float
+    """time.monotonic()"""
 
 
 @pytest.fixture(scope="module")
-def reset(project: Project, provisioned: str) -> tuple[Live, Outcome, float]:
-    """What `logs --follow` and `exec` make of a guest that is reset, and how soon `exec` does."""
+def reset(project: Project, provisioned: str) -> Reset:
+    """The guest is reset while `logs --follow` and `exec` are connected."""
+    before = boot_runs(project)
     follower = project.start("logs", "--follow")
     follower.wait_for(lambda event: event["type"] == "result", within_s=30 * project.patience)
     command = project.command("exec", "--", "sh", "-c", "echo open; exec sleep 1000")
@@ -234,36 +251,34 @@ def reset(project: Project, provisioned: str) -> tuple[Live, Outcome, float]:
         assert open_exec.stdout is not None
         assert open_exec.stdout.readline() == "open\n"
         # As if by the reset button: nobody closes a connection.
-        project.guest("(sleep 1; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &")
+        project.guest("sync; (sleep 1; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &")
         start = time.monotonic()
         stdout, stderr = open_exec.communicate(timeout=60 * project.patience)
-    return follower, Outcome(open_exec.returncode, stdout, stderr, time.monotonic() - start), start
+    return Reset(before, follower, Outcome(open_exec.returncode, stdout, stderr, time.monotonic() - start), start)
 
 
 class TestReset:
-    def test_ends_an_open_exec_with_a_sentence(
-        self, reset: tuple[Live, Outcome, float], measured: Measured, project: Project
-    ) -> None:
-        _, outcome, _ = reset
+    def test_ends_an_open_exec_with_a_sentence(self, reset: Reset, measured: Measured) -> None:
+        outcome = reset.outcome
         measured(f"vhost-vsock: an exec ends {outcome.seconds:.0f} s after the guest was reset: {outcome.stderr!r}")
         assert outcome.exit == 125
         assert "Traceback" not in outcome.stderr
 
-    def test_a_follower_sees_the_run_of_the_new_boot(
-        self, project: Project, reset: tuple[Live, Outcome, float], measured: Measured
-    ) -> None:
-        follower, _, start = reset
+    def test_a_follower_sees_the_run_of_the_new_boot(self, project: Project, reset: Reset, measured: Measured) -> None:
+        follower = reset.follower
         started = follower.wait_for(lambda event: event["type"] == "run_started", within_s=60 * project.patience)
         assert (started["trigger"], started["first_boot"]) == ("boot", False)
         follower.wait_for(lambda event: event["type"] == "result", within_s=60 * project.patience)
-        measured(f"vhost-vsock: logs --follow has the next boot's result {time.monotonic() - start:.0f} s after it")
+        took = time.monotonic() - reset.start
+        measured(f"vhost-vsock: logs --follow has the next boot's result {took:.0f} s after the guest was reset")
         follower.process.kill()
         follower.process.wait(timeout=10)
 
-    def test_the_boot_script_has_run_once_by_itself(self, project: Project, reset: object, provisioned: str) -> None:
+    def test_the_boot_script_has_run_once_by_itself(self, project: Project, reset: Reset, provisioned: str) -> None:
         assert project.up().result()["ran"] == []
         assert project.boot_id() != provisioned
-        assert project.guest("wc -l < /var/tmp/boot-runs; wc -l < /var/tmp/system-runs").split() == ["3", "2"]
+        assert boot_runs(project) == reset.boot_runs + 1
+        assert project.guest("cat /var/tmp/system-runs") == "s\ns\n"
 
 
 @contextlib.contextmanager
@@ -280,57 +295,69 @@ def rival(cid: int) -> Iterator[None]:
             qemu.kill()
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """The VM as it was when it was shut down: its CID, and how often its boot script had run."""
+
+    cid: int
+    boot_runs: int
+
+
 @pytest.fixture(scope="module")
-def own_cid(project: Project, reset: object) -> int:
-    """The CID that the VM had until it was shut down."""
+def stopped(project: Project, reset: object) -> Stopped:
+    """The VM, shut down."""
+    runs = boot_runs(project)
     assert project.rum("down").exit == 0
-    return noted_cid(project)
+    return Stopped(noted_cid(project), runs)
 
 
 @pytest.fixture(scope="module")
-def collided(project: Project, own_cid: int) -> tuple[Outcome, Outcome]:
+def collided(project: Project, stopped: Stopped) -> tuple[Outcome, Outcome]:
     """An `exec` and a `rum up` while another VM has this one's CID."""
-    with rival(own_cid):
+    with rival(stopped.cid):
         return project.rum("exec", "--", "true"), project.up()
 
 
 class TestCid:
-    def test_is_free_again_when_the_vm_is_down(self, own_cid: int) -> None:
-        assert attempt(own_cid).result == "ENODEV"
+    def test_is_free_again_when_the_vm_is_down(self, stopped: Stopped) -> None:
+        assert attempt(stopped.cid).result == "ENODEV"
 
-    def test_of_a_vm_that_is_down_is_not_taken_for_it(self, collided: tuple[Outcome, Outcome]) -> None:
+    def test_of_a_vm_that_is_down_is_not_taken_for_it(
+        self, collided: tuple[Outcome, Outcome], measured: Measured
+    ) -> None:
         stale, _ = collided
+        measured(f"vhost-vsock: exec while another VM has the CID, {stale.seconds:.1f} s: {stale.stderr!r}")
         assert stale.exit == 125
-        assert "stopped" in stale.stderr, stale.stderr
+        assert "stopped" in stale.stderr
 
     def test_that_is_taken_makes_rum_choose_the_next(
-        self, project: Project, own_cid: int, collided: tuple[Outcome, Outcome]
+        self, project: Project, stopped: Stopped, collided: tuple[Outcome, Outcome]
     ) -> None:
         _, outcome = collided
-        assert "number 4" in outcome.output("boot")
-        assert noted_cid(project) != own_cid
+        assert f"number {stopped.boot_runs + 1}\n" in outcome.output("boot")
+        assert noted_cid(project) != stopped.cid
         address = project.domain().find("./devices/vsock/cid")
         assert address is not None
         assert address.get("address") == str(noted_cid(project))
         assert attempt(noted_cid(project)).result == "agent"
 
     def test_is_the_first_choice_again_when_it_is_free(
-        self, project: Project, own_cid: int, collided: object, measured: Measured
+        self, project: Project, stopped: Stopped, collided: object, measured: Measured
     ) -> None:
         second = noted_cid(project)
         assert project.rum("down").exit == 0
         outcome = project.up()
-        measured(f"vhost-vsock: down and up, a later boot: {outcome.seconds:.0f} s")
-        assert "number 5" in outcome.output("boot")
-        assert noted_cid(project) == own_cid
+        measured(f"vhost-vsock: up in a later boot, {outcome.seconds:.0f} s")
+        assert f"number {stopped.boot_runs + 2}\n" in outcome.output("boot")
+        assert noted_cid(project) == stopped.cid
         assert attempt(second).result == "ENODEV"
 
 
 class TestEnd:
-    def test_destroy_leaves_nothing(self, project: Project, own_cid: int, collided: object) -> None:
+    def test_destroy_leaves_nothing(self, project: Project, stopped: Stopped, collided: object) -> None:
         name = f"rum-{project.state_dir.name}"
         assert project.rum("destroy", "-y").exit == 0
-        assert attempt(own_cid).result == "ENODEV"
+        assert attempt(stopped.cid).result == "ENODEV"
         assert not project.created
         listed = subprocess.run(["virsh", "list", "--all", "--name"], capture_output=True, text=True, check=True)
         assert name not in listed.stdout.split()

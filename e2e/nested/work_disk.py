@@ -23,7 +23,7 @@ _JOB = """\
 #!/bin/sh
 set -u
 mkdir -p {work}/artifacts {work}/tmp
-export TMPDIR={work}/tmp RUM_E2E_IMAGES={work}/images PYTHONUNBUFFERED=1 LANG=C.UTF-8
+export TMPDIR={work}/tmp RUM_E2E_IMAGES={work}/images RUM_E2E_ARTIFACTS={work}/artifacts PYTHONUNBUFFERED=1
 cd {work}/checkout
 {pytest}
 status=$?

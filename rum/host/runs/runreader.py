@@ -14,7 +14,6 @@ from rum.host.channel.reach import (
     StoppedError,
     boot_deadline,
     reach_agent,
-    require_undestroyed,
     require_unpaused,
     wait_for_agent,
 )
@@ -165,7 +164,6 @@ class RunReader:
     def _on_loss(self, view: RunView, cause: LostError) -> None:
         during = while_script(view.script)
         if not self.guest.is_running():
-            require_undestroyed(self.guest)
             require_unpaused(self.guest)
             raise StoppedError(
                 f"VM {self.guest.name} stopped{during}",
