@@ -22,6 +22,10 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as exc:
+        # What fails while it is written, for want of room for instance, does not say where.
+        exc.filename = exc.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     sync_dir(path.parent)

@@ -14,7 +14,7 @@ import msgspec
 
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
-from rum.host.files import make_private_dir, write_atomic
+from rum.host.files import disk_errors, make_private_dir, write_atomic
 from rum.host.guest.settings import GuestSettings, MountSetting
 from rum.host.paths import VmPaths
 from rum.protocol import parse_key
@@ -124,11 +124,14 @@ class VmLock:
                 yield
             return
         make_private_dir(self._path.parent)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with disk_errors("the VM's lock"):
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._wait(descriptor, emit)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            # Only for those who wait: on a full disk a VM must still be destroyed.
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             with self._counted():
                 yield
         finally:

@@ -75,10 +75,14 @@ def reboot(machine: Machine, emit: Emit) -> Outcome:
     """
     begun = time.monotonic()
     require_running(machine)
+    seen = machine.last_start()
     with machine.lock():
-        machine.require_startable()
-        copy_unseen(machine, emit)
-        machine.down()
+        if machine.last_start() == seen:
+            machine.require_startable()
+            copy_unseen(machine, emit)
+            machine.down()
+        else:
+            emit(Notice(f"another rum has just booted VM {machine.name}; that is the reboot"))
     return up(machine, emit, begun)
 
 

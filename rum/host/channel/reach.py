@@ -115,6 +115,7 @@ def panicked(guest: Guest) -> GuestError:
 def require_alive(guest: Guest) -> None:
     """Raises StoppedError where the VM is dead or paused, GuestError where the host's half of the channel is dead."""
     if not guest.is_running():
+        require_undestroyed(guest)
         require_unpaused(guest)
         raise StoppedError(
             f"VM {guest.name} stopped while rum was waiting for it: {guest.diagnose_boot()}",
@@ -126,6 +127,13 @@ def require_alive(guest: Guest) -> None:
             f"the vsock daemon of VM {guest.name} has died, so its agent cannot be reached",
             hint="run `rum down` and `rum up`, which starts both again",
         )
+
+
+def require_undestroyed(guest: Guest) -> None:
+    """Raises StoppedError where the VM that there was is no more."""
+    if not guest.exists():
+        text = f"VM {guest.name} was destroyed while rum was waiting for it"
+        raise StoppedError(text, hint="run `rum up` to create it anew")
 
 
 def require_unpaused(guest: Guest) -> None:

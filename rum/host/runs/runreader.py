@@ -14,6 +14,7 @@ from rum.host.channel.reach import (
     StoppedError,
     boot_deadline,
     reach_agent,
+    require_undestroyed,
     require_unpaused,
     wait_for_agent,
 )
@@ -164,6 +165,7 @@ class RunReader:
     def _on_loss(self, view: RunView, cause: LostError) -> None:
         during = while_script(view.script)
         if not self.guest.is_running():
+            require_undestroyed(self.guest)
             require_unpaused(self.guest)
             raise StoppedError(
                 f"VM {self.guest.name} stopped{during}",

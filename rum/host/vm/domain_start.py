@@ -63,7 +63,9 @@ class DomainStart:
                     self._once(state, started)
                 except BaseException:
                     stop_daemons(self.paths)
-                    save_state(self.paths.state_file, state)
+                    # A full disk must not hide what has gone wrong; libvirt knows that the domain does not run.
+                    with contextlib.suppress(OSError):
+                        save_state(self.paths.state_file, state)
                     raise
                 return
         raise HostError(f"{CID_ATTEMPTS} vsock CIDs were tried and all are taken")

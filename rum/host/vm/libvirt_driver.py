@@ -158,10 +158,12 @@ class LibvirtDriver:
     def state(self, name: str) -> str:
         """The domain's state: "running", "paused", "crashed", "stopped", or "absent"."""
         domain = self._find(name)
-        if domain is None:
+        state = reason = None
+        # It may be removed at this very moment.
+        with self._translated(libvirt.VIR_ERR_NO_DOMAIN):
+            state, reason = domain.state() if domain else (None, None)
+        if state is None:
             return "absent"
-        with self._translated():
-            state, reason = domain.state()
         if state == libvirt.VIR_DOMAIN_SHUTOFF and reason in CRASH_REASONS:
             return "crashed"
         return STATES.get(state, "stopped")

@@ -133,6 +133,7 @@ class LocalGuest:
     running: bool = True
     daemon_alive: bool = True
     out_of_space: bool = False
+    there: bool = True
     the_key: bytes = field(default_factory=lambda: os.urandom(32))
     the_vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     the_drives_script: ProvisionScript | None = None
@@ -232,7 +233,7 @@ class LocalGuest:
         return None
 
     def exists(self) -> bool:
-        return True
+        return self.there
 
     def state(self) -> str:
         return "paused" if self.out_of_space else "running" if self.running else "stopped"

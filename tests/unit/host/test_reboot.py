@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +11,7 @@ import pytest
 from rum.host import up as story
 from rum.host.errors import ConfigError, GuestError
 from rum.host.outcome import Outcome
+from rum.host.store import LastStart
 from rum.host.vm.machine import Machine, Started
 from tests.unit.host.cli.test_commands import json_lines, rum
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest, script_toml
@@ -85,3 +87,24 @@ def test_with_a_broken_rum_toml_nothing_is_touched(tmp_path: Path) -> None:
         done = rum(guest, "reboot")
         assert (done.returncode, b"image.base" in done.stderr) == (2, True)
         assert rum(guest, "exec", "true").returncode == 0
+
+
+class RebootedMeanwhile(Rebooting):
+    """Another rum reboots the machine while this one waits for the lock."""
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        self._guest.started = LastStart("tcg", "vhost-user", 70_000, console_offset=4711)
+        return super().lock()
+
+    def down(self) -> str:
+        raise AssertionError("a boot that others wait for was cut off")
+
+    def start(self) -> Started:
+        return PlayedMachine.start(self)
+
+
+def test_the_reboot_of_another_rum_is_as_good(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        seen = Seen()
+        assert story.reboot(cast(Machine, RebootedMeanwhile(guest, (False, True))), seen).exit == 0
+    assert "another rum has just booted VM demo; that is the reboot" in seen.notices()

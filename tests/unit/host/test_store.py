@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -119,3 +122,30 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
         holder.kill()
     with VmLock(path, timeout_s=1).hold(lambda event: None):
         pass
+
+
+@contextlib.contextmanager
+def no_room() -> Iterator[None]:
+    """Nothing more can be written to any file: EFBIG stands in for a disk that is full to its last byte."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_vm_can_be_locked_without_room_for_a_word(tmp_path: Path) -> None:
+    entered = False
+    with no_room(), VmLock(tmp_path / "locks" / "dev").hold(lambda event: None):
+        entered = True
+    assert entered, "else nobody could destroy it"
+
+
+def test_a_state_that_cannot_be_written_is_named_and_stays_as_it_was(tmp_path: Path) -> None:
+    save_state(tmp_path / "state.json", STATE)
+    with pytest.raises(OSError, match="File too large") as caught, no_room():
+        save_state(tmp_path / "state.json", TOLD)
+    assert caught.value.filename == str(tmp_path / "state.json")
+    assert load_state(tmp_path / "state.json") == STATE
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]

@@ -1,5 +1,6 @@
 """The image cache: the key follows every input, one builder at a time, nothing half-written under a final name."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -163,3 +164,48 @@ def test_content_is_on_the_disk_before_the_final_name_is(tmp_path: Path, monkeyp
     cache.publish(finished, final)
 
     assert order == [(True, False), (False, True)]
+
+
+# The build itself takes minutes: it waits for a word instead.
+WORKER = """
+import sys
+from e2e.images import build, cache, host
+from e2e.images.recipes import RECIPES
+def built(recipe, tools, final):
+    print("building", flush=True)
+    sys.stdin.readline()
+    finished = final.with_suffix(".tmp")
+    finished.write_text("image")
+    cache.publish(finished, final)
+build._build, host.check_tools, host.root_prefix = built, lambda: None, lambda: ()
+print(build.image(RECIPES["debian-12"]), flush=True)
+"""
+
+WORKERS = 4
+
+
+def test_workers_that_ask_at_once_share_one_build(tmp_path: Path) -> None:
+    environment = {**os.environ, "RUM_E2E_IMAGES": str(tmp_path)}
+    with contextlib.ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", WORKER],
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+            for _ in range(WORKERS)
+        ]
+        first_words = [worker.stdout.readline() for worker in workers if worker.stdout]
+        (builder,) = [worker for worker, word in zip(workers, first_words, strict=True) if word == "building\n"]
+        assert sum("Waiting for another build of debian-12" in word for word in first_words) == WORKERS - 1
+        assert builder.stdin is not None
+        builder.stdin.write("go on\n")
+        builder.stdin.flush()
+        answers = [worker.communicate(timeout=60)[0].strip() for worker in workers]
+    (image,) = set(answers)
+    assert Path(image).read_text() == "image"

@@ -11,7 +11,7 @@ import pytest
 
 from rum.host.channel import reach
 from rum.host.channel.client import LostError
-from rum.host.channel.reach import PausedError, explained_loss, require_running, wait_for_agent
+from rum.host.channel.reach import PausedError, StoppedError, explained_loss, require_running, wait_for_agent
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError
 from rum.host.events import ConsoleLine
@@ -66,6 +66,13 @@ def test_a_loss_is_explained_by_a_pause_and_otherwise_stays_what_it_is(tmp_path:
         guest.out_of_space = True
         with pytest.raises(PausedError, match="is full"), explained_loss(guest):
             raise LostError("the agent has been silent for 15 s")
+
+
+def test_a_vm_that_is_destroyed_meanwhile_is_called_so(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        guest.running = guest.there = False
+        with pytest.raises(StoppedError, match="VM demo was destroyed while rum was waiting for it"):
+            wait_for_agent(guest, Deadline(60), Seen())
 
 
 def test_another_key_is_no_endless_not_ready(tmp_path: Path) -> None:
