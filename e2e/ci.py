@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import tomllib
@@ -141,8 +142,9 @@ def prefix(known: Json, base: str) -> str:
 
 
 def grouped(title: str, text: str) -> None:
-    """A part of the log that is folded away until somebody asks for it."""
-    sys.stdout.write(f"::group::{title}\n{text}\n::endgroup::\n")
+    """A part of the log that is folded away. Nothing in the text is a command to the runner."""
+    token = secrets.token_hex(16)
+    sys.stdout.write(f"::group::{title}\n::stop-commands::{token}\n{text}\n::{token}::\n::endgroup::\n")
 
 
 def output(**values: str) -> int:

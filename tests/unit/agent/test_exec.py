@@ -42,6 +42,15 @@ class TestEnd:
     def test_output_and_exit_code(self, agent: Agent) -> None:
         assert run(agent, "sh", "-c", "echo out; echo err >&2; exit 3") == (b"out\n", b"err\n", ended(3))
 
+    def test_what_means_nothing_to_a_command_without_a_terminal_is_passed_over(self, agent: Agent) -> None:
+        client = begin(agent, "cat", stdin=True)
+        client.message({"type": "resize", "rows": 10, "cols": 10})
+        client.send(Kind.BYTES, b"passed over")
+        client.send(Kind.STDIN, b"read")
+        client.send(Kind.STDIN, b"")
+        answer = client.finish()
+        assert (answer.stdout, answer.end["exit_code"]) == (b"read", 0)
+
     def test_signal(self, agent: Agent) -> None:
         assert run(agent, "sh", "-c", "kill -9 $$")[2] == ended(None, 9)
 

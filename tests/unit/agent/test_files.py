@@ -144,6 +144,15 @@ class TestWrite:
         assert place.read_bytes() == b"old"
         assert leftovers(place) == []
 
+    def test_what_comes_after_the_refusal_is_passed_over(self, resident: Agent, place: Path) -> None:
+        client = resident.connect().request("write_file", path=str(place), size=3, sha256=sha256(b"another"))
+        client.send(Kind.BYTES, b"one")
+        client.wait_for("error")
+        client.send(Kind.BYTES, b"two")
+        subset(client.finish().end, code="bad-request")
+        assert not place.exists()
+        assert leftovers(place) == []
+
     def test_an_early_end_changes_nothing(self, resident: Agent, place: Path) -> None:
         client = resident.connect().request("write_file", path=str(place), size=10)
         client.send(Kind.BYTES, b"12345")

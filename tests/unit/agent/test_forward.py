@@ -119,6 +119,15 @@ class TestFramed:
             assert heard.get(timeout=60) == b"I go on"
             assert subset(client.finish().end, reset=False)
 
+    def test_a_message_among_the_bytes_is_passed_over(self, resident: Agent) -> None:
+        with serving(echo) as port:
+            client = framed(resident, port)
+            client.message({"type": "resize", "rows": 10, "cols": 10})
+            client.send(Kind.BYTES, b"still bytes")
+            client.send(Kind.BYTES, b"")
+            assert read_to_end(client) == b"still bytes"
+            subset(client.finish().end, reset=False, received=11, sent=11)
+
     def test_nobody_listens(self, resident: Agent) -> None:
         with free_port() as port:
             for framed_too in (True, False):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from rum.host.bundle import build_agent_zipapp
-from tests.unit.agent.harness import DEADLINE_S, Agent, boot, is_running, subset, system
+from tests.unit.agent.harness import DEADLINE_S, Agent, boot, is_running, subset, system, wait_until
 
 HOLD = "echo holding; until [ -e {gate} ]; do sleep 0.01; done; echo released"
 
@@ -117,3 +117,16 @@ class TestHangUp:
         agent.signal(signal.SIGTERM)
         subset(client.finish().end, interrupted=True)
         assert agent.wait() == 0
+
+    def test_asking_twice_is_asking_once(self, agent: Agent) -> None:
+        caught, gate = agent.root / "caught", agent.root / "gate"
+        content = f"trap 'touch {caught}' TERM; echo holding; until [ -e {gate} ]; do sleep 0.02; done"
+        client = agent.connect().request("provision", scripts=[system(content)])
+        client.wait_for_output(b"holding\n")
+        agent.signal(signal.SIGTERM)
+        wait_until(caught.exists, "the script was told to end")
+        agent.signal(signal.SIGTERM)
+        gate.touch()
+        subset(client.finish().end, interrupted=True, success=False)
+        assert agent.wait() == 0
+        assert len(agent.runs) == 1

@@ -146,12 +146,14 @@ def test_up_fails_as_rum_does(runner: Path, capfd: pytest.CaptureFixture[str]) -
 def test_a_failure_shows_the_console_and_keeps_it(runner: Path, capfd: pytest.CaptureFixture[str]) -> None:
     vm = runner / "XDG_STATE_HOME/rum/vms/app-00000001"
     vm.mkdir(parents=True)
-    (vm / "console.log").write_bytes(b"\xff" * 9000 + b"\nKernel panic\n")
+    (vm / "console.log").write_bytes(b"\xff" * 9000 + b"\n::error::no command\nKernel panic\n")
     (vm / "key").write_text("secret")
     assert ci.main(["evidence", "rum.toml", str(runner / "kept")]) == 0
     shown = capfd.readouterr().out
-    assert "::group::console of app-00000001\n" in shown
-    assert "\nKernel panic\n\n::endgroup::" in shown
+    beginning, _, rest = shown.partition("::group::console of app-00000001\n::stop-commands::")
+    token, _, text = rest.partition("\n")
+    assert text.partition(f"\n::{token}::\n::endgroup::\n")[0].endswith("\n::error::no command\nKernel panic\n")
+    assert (beginning, len(token), token in text.partition(f"\n::{token}::")[0]) == ("", 32, False)
     assert [path.name for path in (runner / "kept/app-00000001").iterdir()] == ["console.log"]
     assert outputs(runner) == {"kept": "1"}
 
