@@ -153,10 +153,10 @@ def explained_loss(guest: Guest) -> Iterator[None]:
     """Where the agent is lost because the VM was paused, that is what is said. Raises PausedError, LostError."""
     try:
         yield
-    except LostError as exc:
+    except LostError:
         with contextlib.suppress(HostError):
             require_unpaused(guest)
-        raise exc
+        raise
 
 
 def require_hope(guest: Guest) -> None:
