@@ -19,6 +19,8 @@ GOOD: list[tuple[Getter, dict[str, object], object]] = [
     (lambda f: fields.get_optional_str(f, "x"), {"x": ""}, ""),
     (lambda f: fields.get_int(f, "x", low=0, high=3), {"x": 3}, 3),
     (lambda f: fields.get_optional_int(f, "x", low=0, high=3), {}, None),
+    (lambda f: fields.get_optional_int(f, "x", low=0, high=3), {"x": 0}, 0),
+    (lambda f: fields.get_optional_int(f, "x", low=0, high=3), {"x": 3}, 3),
     (lambda f: fields.get_seconds(f, "x"), {"x": 0.5}, 0.5),
     (lambda f: fields.get_seconds(f, "x"), {"x": None}, None),
     (lambda f: fields.get_bool(f, "x", default=True), {}, True),
@@ -34,6 +36,10 @@ GOOD: list[tuple[Getter, dict[str, object], object]] = [
 ]
 
 BAD: list[tuple[Getter, dict[str, object], str]] = [
+    (lambda f: fields.get_optional_int(f, "x", low=0, high=3), {"x": "1"}, "x must be an integer, not a string"),
+    (lambda f: fields.get_optional_int(f, "x", low=0, high=3), {"x": -1}, "x is -1"),
+    (lambda f: fields.get_optional_int(f, "x", low=0, high=3), {"x": 4}, "x is 4"),
+    (lambda f: fields.get_bool(f, "x", default=True), {"x": 1}, "x must be true or false, not an integer"),
     (lambda f: fields.get_str(f, "x"), {}, "x must be a string, not null or absent"),
     (lambda f: fields.get_str(f, "x"), {"x": 1}, "x must be a string, not an integer"),
     (lambda f: fields.get_str(f, "x"), {"x": "\ud800"}, "x contains a lone surrogate"),

@@ -131,8 +131,12 @@ def test_output_carries_its_time() -> None:
 
 
 def test_output_without_a_time_is_refused() -> None:
-    with pytest.raises(RemoteProtocolError):
+    with pytest.raises(RemoteProtocolError, match=r"^an output frame is too short for its time$"):
         split_output(b"1234567")
+
+
+def test_output_may_be_a_time_alone() -> None:
+    assert split_output(bytes(7) + b"\x01") == (1, b"")
 
 
 class Pieces:
