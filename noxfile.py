@@ -18,6 +18,8 @@ AGENT = ["rum/__init__.py", "rum/protocol", "rum/agent", "rum/transfer"]
 APART = (
     "test_transport.py",
     "test_power_loss.py",
+    "test_host_faults.py",
+    "test_scale.py",
     "test_releases.py",
     "test_altered_images.py",
     "test_vhost_vsock.py",
@@ -166,11 +168,24 @@ def e2e_nested(session: nox.Session) -> None:
 
 @nox.session
 def e2e_nightly(session: nox.Session) -> None:
-    """What takes an hour: ten power losses, 1 GB through exec and ports, the transport with every guest kernel."""
-    modules = [f"e2e/test_{name}.py" for name in ("power_loss", "service", "ports", "cp")]
-    run_e2e(session, *modules, "--rounds", "10", "--stream-mb", "1000", "--forward-mb", "1000")
+    """What takes hours: 25 power losses, host faults, 1 GB through exec and ports, the transport with every kernel."""
+    modules = [f"e2e/test_{name}.py" for name in ("power_loss", "host_faults", "service", "ports", "cp")]
+    run_e2e(session, *modules, "--rounds", "25", "--stream-mb", "1000", "--forward-mb", "1000")
     for image in ("debian-12", "debian-13", "debian-sid"):
         run_e2e(session, "e2e/test_transport.py", "--image", image, "--stream-mb", "256")
+
+
+@nox.session
+def e2e_faults(session: nox.Session) -> None:
+    """A full disk, a suspended host, libvirtd that is restarted, an image that is deleted, two commands at once."""
+    run_e2e(session, "e2e/test_host_faults.py", *session.posargs)
+
+
+@nox.session
+def e2e_scale(session: nox.Session) -> None:
+    """Ten VMs at once, one started after the other; prints how commands grow with their number. `-- --vms N`."""
+    # One process: what is measured must have the host for itself.
+    run_e2e(session, "-n", "0", "--vms", "10", "e2e/test_scale.py", *session.posargs)
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import queue
@@ -131,13 +132,18 @@ class Project:
     @property
     def state_dir(self) -> Path:
         """The VM's directory; there is exactly one."""
-        (found,) = (self.directory / "state" / "rum" / "vms").iterdir()
+        (found,) = self._state_dirs()
         return found
 
     @property
     def created(self) -> bool:
         """Whether there is a VM."""
-        return any((self.directory / "state").glob("rum/vms/*/state.json"))
+        return any((path / "state.json").exists() for path in self._state_dirs())
+
+    def _state_dirs(self) -> list[Path]:
+        """The VM's directory; others have theirs beside it where projects share XDG_STATE_HOME."""
+        id8 = hashlib.sha256(os.path.realpath(self.directory / "rum.toml").encode()).hexdigest()[:8]
+        return list(Path(self.environment["XDG_STATE_HOME"], "rum", "vms").glob(f"*-{id8}"))
 
     @property
     def console(self) -> str:
@@ -148,7 +154,8 @@ class Project:
     def domain(self) -> ElementTree.Element:
         """The definition of the VM's domain, as libvirt has it."""
         command = ["virsh", "dumpxml", f"rum-{self.state_dir.name}"]
-        return ElementTree.fromstring(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        found = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        return ElementTree.fromstring(found.stdout)
 
     def console_socket(self) -> str:
         """Where the serial port can be talked to."""
