@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import require
+from e2e.nested.__main__ import lacks
 from rum.host import choose_accelerator, choose_transport
 
 CHECKOUT = Path(__file__).parents[3]
@@ -27,6 +28,17 @@ def test_a_host_that_chooses_something_else_is_refused() -> None:
 def test_what_this_host_chooses_is_taken() -> None:
     require({choose_accelerator("auto").accelerator.value, choose_transport("auto").transport.value})
     require(set())
+
+
+def test_a_host_that_has_both_runs_the_tests_itself_and_still_has_to_prove_it() -> None:
+    as_if = "import e2e.nested.__main__ as command; command.lacks = list"
+    as_if += "; command.main(['--collect-only', 'e2e/test_doctor.py'])"
+    done = subprocess.run([sys.executable, "-c", as_if], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    if lacks():
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+        assert "--require kvm,vhost-vsock: rum chooses " in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
 
 
 def test_help_says_what_is_whose() -> None:
