@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from e2e import artifacts
 from e2e.images import build, cache
 from e2e.images.errors import ImageError
 from e2e.images.recipes import RECIPES
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         lacking = lacks()
         if not lacking and not options.emulate:
-            os.execv(sys.executable, [sys.executable, "-m", "pytest", "--require", "kvm,vhost-vsock", *pytest])
+            os.execv(sys.executable, [sys.executable, *_right_here(options.results, pytest)])
         _tell(f"In an emulated machine, because {'; '.join(lacking) or 'you ask for it'}.")
         return _in_machine(options, pytest)
     except (NestedError, ImageError) as error:
@@ -55,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--results",
         type=Path,
-        default=CHECKOUT / "build" / "e2e_nested",
+        default=Path(os.environ.get(artifacts.VARIABLE) or CHECKOUT / "build"),
         metavar="DIRECTORY",
-        help="where the machine's console, junit.xml and QEMU's logs are put (build/e2e_nested)",
+        help=f"for e2e_nested/: the machine's console, junit.xml, QEMU's logs (${artifacts.VARIABLE}, or build)",
     )
     parser.add_argument(
         "--with-image",
@@ -81,12 +82,19 @@ def lacks() -> list[str]:
     return clauses
 
 
+def _right_here(results: Path, pytest: Sequence[str]) -> list[str]:
+    """Arguments of Python."""
+    report = results / "e2e_nested" / "junit.xml"
+    return ["-m", "pytest", "--require", "kvm,vhost-vsock", f"--junit-xml={report}", *pytest]
+
+
 def _in_machine(options: argparse.Namespace, pytest: Sequence[str]) -> int:
     image = build.image(KVM_RUNNER)
     images = [build.image(RECIPES[name]) for name in ("debian-12", *options.with_image)]
-    shutil.rmtree(options.results, ignore_errors=True)
-    options.results.mkdir(parents=True)
-    machine = Machine(options.results.absolute())
+    results = options.results.absolute() / "e2e_nested"
+    shutil.rmtree(results, ignore_errors=True)
+    results.mkdir(parents=True)
+    machine = Machine(results)
     with tempfile.TemporaryDirectory(prefix="nested-", dir=cache.directory()) as name:
         disk = Path(name) / "work.raw"
         work_disk.make(disk, CHECKOUT, images, pytest)

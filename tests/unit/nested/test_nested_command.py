@@ -30,9 +30,9 @@ def test_what_this_host_chooses_is_taken() -> None:
     require(set())
 
 
-def test_a_host_that_has_both_runs_the_tests_itself_and_still_has_to_prove_it() -> None:
+def test_a_host_that_has_both_runs_the_tests_itself_and_still_has_to_prove_it(tmp_path: Path) -> None:
     as_if = "import e2e.nested.__main__ as command; command.lacks = list"
-    as_if += "; command.main(['--collect-only', 'e2e/test_doctor.py'])"
+    as_if += f"; command.main(['--collect-only', '--results', {str(tmp_path)!r}, 'e2e/test_doctor.py'])"
     done = subprocess.run([sys.executable, "-c", as_if], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if lacks():
         assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
