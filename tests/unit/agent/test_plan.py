@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rum.agent import durable
 from rum.agent.cache import CachedScript, in_order
 from rum.agent.ledger import Ledger
 from rum.agent.plan import Plan, changed_scripts, make_plan
@@ -134,6 +137,15 @@ class TestLedger:
         assert not later.has_passed(BOOT)
         assert later.last("boot") == PASSED
 
+    def test_what_passed_in_an_earlier_boot_stays_forgotten_once_another_passes(
+        self, ledger: Ledger, settings: Settings
+    ) -> None:
+        pass_(ledger, BOOT)
+        later, other = Ledger(settings, "boot-2"), script("other", RunOn.BOOT)
+        pass_(later, other)
+        assert later.has_passed(other)
+        assert not later.has_passed(BOOT)
+
     def test_a_start_counts_as_tried_whatever_comes_of_it(self, ledger: Ledger, settings: Settings) -> None:
         ledger.note_start(SYSTEM)
         assert not Ledger(settings, "boot-1").boot_tried
@@ -171,6 +183,18 @@ class TestLedger:
         text = Path(settings.sentinel).read_text(encoding="utf-8")
         assert json.loads(text) == {"vm_id": "vm", "boot_id": "boot-1", "run_id": "run"}
         assert text.endswith("}\n")
+
+    def test_a_sentinel_that_may_not_last_is_taken_back(
+        self, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def write_but_fail(path: str, data: bytes, mode: int = 0o600) -> None:
+            Path(path).write_bytes(data)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(durable, "write_file", write_but_fail)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            ledger.write_sentinel("vm", "run")
+        assert not ledger.system_provisioned
 
     @pytest.mark.parametrize(
         "damage",
