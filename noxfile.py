@@ -206,6 +206,9 @@ def e2e_matrix(session: nox.Session) -> None:
 def e2e_system(session: nox.Session) -> None:
     """Boot a VM on libvirt's own networks, as root, in namespaces of its own; needs dnsmasq-base and iptables."""
     session.install(".[e2e]")
+    if "--image" not in session.posargs:
+        # In its namespaces nothing can be downloaded.
+        session.run("python", "-m", "e2e.images", "build", "debian-12")
     limit = ["-o", "faulthandler_timeout=1200"]
     session.run("e2e/system/beside_libvirtd", "pytest", *limit, "e2e/system", *session.posargs, external=True)
 
