@@ -43,11 +43,12 @@ def first_up(project: Project) -> Outcome:
 
 
 def addresses(project: Project) -> list[list[str]]:
-    """The IPv4 addresses of the cards with their prefixes, in the order of the domain."""
+    """The IPv4 addresses of the cards with their prefixes, in the order of the domain, which is that of their names."""
     links = json.loads(project.guest("ip -4 -json address"))
     found = {link["ifname"]: [f"{info['local']}/{info['prefixlen']}" for info in link["addr_info"]] for link in links}
     names = {link["address"]: link["ifname"] for link in json.loads(project.guest("ip -json link"))}
     macs = [mac.attrib["address"] for mac in project.domain().iterfind("./devices/interface/mac")]
+    assert [names[mac] for mac in macs] == [f"rum{index}" for index in range(len(macs))]
     return [found.get(names[mac], []) for mac in macs]
 
 
