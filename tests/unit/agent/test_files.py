@@ -221,18 +221,17 @@ class TestWrite:
 
 
 def test_nothing_is_left_open(resident: Agent, place: Path) -> None:
-    open_before = resident.descriptors()
+    resident.wait_for_descriptors(0)
     for number in range(20):
         write(resident, place, bytes(number))
         resident.call("read_file", path=str(place))
-    wait_until(lambda: resident.descriptors() == open_before, "as many descriptors are open as before")
+    resident.wait_for_descriptors(0)
 
 
 def test_the_reader_may_vanish(resident: Agent, place: Path) -> None:
     place.write_bytes(bytes(10_000_000))
-    open_before = resident.descriptors()
     client = resident.connect().request("read_file", path=str(place))
     client.read_until(lambda answer: len(answer.frames) > 1)
     client.socket.shutdown(socket.SHUT_RDWR)
     client.close()
-    wait_until(lambda: resident.descriptors() == open_before, "the file is closed")
+    resident.wait_for_descriptors(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from e2e.nested.errors import NestedError
 from e2e.nested.machine import Machine
+from tests.unit.agent.harness import is_running
 
 PATIENCE_S = 30
 
@@ -60,7 +60,7 @@ def test_a_qemu_that_does_not_even_start_is_named(machine: Machine) -> None:
 def test_a_machine_that_hangs_is_switched_off(machine: Machine) -> None:
     with pytest.raises(NestedError, match=r"did not end within 0 minutes \(--within\)"):
         machine.run(plays(f"echo $$ > {machine.results}/pid; exec sleep 1000"), 1)
-    assert is_gone(int((machine.results / "pid").read_text()))
+    assert not is_running(int((machine.results / "pid").read_text()))
 
 
 RUNNER = """
@@ -83,7 +83,7 @@ def test_it_goes_with_who_started_it(machine: Machine, end: signal.Signals) -> N
         runner.send_signal(end)
         runner.wait(timeout=PATIENCE_S)
     deadline = time.monotonic() + PATIENCE_S
-    while not is_gone(pid):
+    while is_running(pid):
         assert time.monotonic() < deadline, "it was left running"
         time.sleep(0.02)
 
@@ -95,14 +95,6 @@ def appears(path: Path) -> str:
         assert time.monotonic() < deadline, f"{path} never came"
         time.sleep(0.02)
     return path.read_text()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_the_command_line_is_one_that_qemu_takes(machine: Machine, tmp_path: Path) -> None:
