@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from e2e.nested.recipe import ARTIFACTS_PORT, KVM_RUNNER, OUTPUT_PORT, STATUS_PORT
+from e2e.nested.recipe import ARTIFACTS_PORT, JOB, KVM_RUNNER, OUTPUT_PORT, STATUS_PORT
 
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
@@ -13,7 +13,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     assert set(units) == {"work.mount", "rum-job.service"}
     for name, text in units.items():
         # The job is on the work disk, so a program that is here stands for it.
-        (tmp_path / name).write_text(text.replace("ExecStart=/work/job", "ExecStart=/bin/true"))
+        (tmp_path / name).write_text(text.replace(f"ExecStart={JOB}", "ExecStart=/bin/true"))
     verify = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in units)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
