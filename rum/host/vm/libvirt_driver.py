@@ -7,7 +7,6 @@ import functools
 import os
 import platform
 import re
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +14,9 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import libvirt
-import platformdirs
 
 from rum.host import remedies
-from rum.host.deadlines import within
+from rum.host.deadlines import Deadline, pause, within
 from rum.host.errors import HostError
 from rum.host.paths import session_runtime_dir
 from rum.host.vm.domain_xml import NAMESPACE, Confinement
@@ -27,6 +25,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 POLL_S = 0.2
+
+RECONNECT_S = 10.0
+"""A daemon that is killed closes its connections before the socket that it listens at."""
 
 ANSWER_TIMEOUT_S = 10.0
 """QEMU's monitor answers in milliseconds, on a host that is very busy in a second or two."""
@@ -86,7 +87,7 @@ def reconnecting(
         try:
             return method(driver, *args, **kwargs)
         except LostLibvirtError:
-            driver.connect()
+            driver.reconnect()
             return method(driver, *args, **kwargs)
 
     return done
@@ -102,16 +103,6 @@ def is_system(uri: str) -> bool:
     return re.match(r"qemu(\+unix)?:///system", uri) is not None
 
 
-def qemu_log_tail(uri: str, name: str, lines: int) -> list[str]:
-    """The last lines of the log that libvirt keeps of a domain's QEMU, none where it cannot be read."""
-    directory = Path("/var/log") if is_system(uri) else platformdirs.user_cache_path()
-    log = directory / "libvirt/qemu" / ("" if is_system(uri) else "log") / f"{name}.log"
-    try:
-        return log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
-    except OSError:
-        return []
-
-
 class LibvirtDriver:
     """One connection. Raises HostError where libvirt cannot be reached; a context manager that closes it."""
 
@@ -124,8 +115,18 @@ class LibvirtDriver:
             os.environ["XDG_RUNTIME_DIR"] = str(session)
         self.connect()
 
+    def reconnect(self) -> None:
+        """Connect anew, to a daemon that may just be being restarted. Raises HostError."""
+        deadline = Deadline(RECONNECT_S)
+        while not deadline.expired:
+            with contextlib.suppress(HostError):
+                self.connect()
+                return
+            pause(POLL_S, deadline)
+        self.connect()
+
     def connect(self) -> None:
-        """Connect, or connect anew. Raises HostError."""
+        """Connect. Raises HostError."""
         self._was_open = False
         with self._translated():
             self._connection = libvirt.open(self.uri)
@@ -270,11 +271,11 @@ class LibvirtDriver:
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Ask again and again, at most for so many seconds. Returns whether the condition came true."""
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         while not condition():
-            if time.monotonic() >= deadline:
+            if deadline.expired:
                 return False
-            time.sleep(POLL_S)
+            pause(POLL_S, deadline)
         return True
 
     def domain_capabilities(self, architecture: str, machine: str, kind: str) -> ET.Element | None:
