@@ -117,6 +117,7 @@ def test_one_that_is_gone_is_one_sentence(driver: LibvirtDriver, monkeypatch: py
     with pytest.raises(LostLibvirtError, match="the connection to libvirt at test:///default has ended"):
         driver.start("rum-a")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rum.host.vm.libvirt_driver.RECONNECT_S", 0.1)
         patch.setattr(libvirt, "open", lambda _uri: EndedConnection())
         with pytest.raises(LostLibvirtError) as caught:
             driver.state("rum-a")
