@@ -130,7 +130,7 @@ def test_control_c_cancels_the_script(project: Project, boot_id: str) -> None:
 
 
 def test_control_c_twice_leaves_at_once(project: Project, boot_id: str) -> None:
-    project.configure(config(f"trap '' TERM; {HOLDING % 'held-twice'}"))
+    project.configure(config(f"trap '' TERM; {HOLDING % 'held-twice'}; exit 9"))
     with terminal(project, "up") as child:
         child.expect("held-twice")
         child.sendintr()

@@ -250,6 +250,7 @@ def test_a_reboot_keeps_the_listeners_and_a_kill_is_said_and_mended(project: Pro
     project.rum("exec", "--", "systemctl", "reboot")
     for _ in poll(120 * project.patience, "another boot"):
         answer = project.rum("exec", "--", "cat", "/proc/sys/kernel/random/boot_id")
+        print(answer)
         if answer.exit == 0 and answer.stdout.strip() != boot:
             break
     wait_for_servers(project, hosts)
