@@ -316,10 +316,13 @@ def heed_interrupts() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def poll(within_s: float, what: str) -> Iterator[None]:
-    """Yield again and again until the caller stops asking; fails after the deadline, in seconds."""
+def poll(within_s: float, what: str, seen: Sequence[object] = ()) -> Iterator[None]:
+    """Yield again and again until the caller stops asking; fails after the deadline, in seconds.
+
+    The failure shows the last of what the caller has `seen`.
+    """
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         yield
         time.sleep(0.1)
-    raise AssertionError(f"waited {within_s:.0f} s in vain for {what}")
+    raise AssertionError(f"waited {within_s:.0f} s in vain for {what}; last seen: {seen[-1:]}")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import MakeProject, Measured
-from e2e.project import Json, Project, poll, read_if_there
+from e2e.project import Json, Outcome, Project, poll, read_if_there
 
 WEB, SINK, FLOOD, DEV = 8000, 8001, 8002, 8003
 
@@ -248,10 +248,10 @@ def forwarder(project: Project) -> int:
 def test_a_reboot_keeps_the_listeners_and_a_kill_is_said_and_mended(project: Project, hosts: dict[int, int]) -> None:
     pid, boot = forwarder(project), project.boot_id()
     project.rum("exec", "--", "systemctl", "reboot")
-    for _ in poll(120 * project.patience, "another boot"):
-        answer = project.rum("exec", "--", "cat", "/proc/sys/kernel/random/boot_id")
-        print(answer)
-        if answer.exit == 0 and answer.stdout.strip() != boot:
+    answers: list[Outcome] = []
+    for _ in poll(120 * project.patience, "another boot", answers):
+        answers.append(project.rum("exec", "--", "cat", "/proc/sys/kernel/random/boot_id"))
+        if answers[-1].exit == 0 and answers[-1].stdout.strip() != boot:
             break
     wait_for_servers(project, hosts)
     assert forwarder(project) == pid

@@ -12,18 +12,38 @@ from typing import NamedTuple
 
 from rum.cloudinit import install
 
-CLOUD_INIT_MODULES = (
+INIT_MODULES = (
     "write-files",
     "bootcmd",
     "growpart",
     "resizefs",
     "set_hostname",
     "update_hostname",
+    "update_etc_hosts",
     "users-groups",
     "ssh",
 )
 """write-files comes before bootcmd, so that bootcmd finds the agent: it starts before the network does."""
 
+CONFIG_MODULES = ("locale", "set-passwords", "apt-configure", "runcmd")
+"""What an image's own configuration may ask for, and runcmd.
+
+Left out is what does nothing unasked, and grub-dpkg: it takes seconds, the Debian cloud images' GRUB does not look at
+what it sets, and cloud-init itself came to call it "no longer required" (canonical/cloud-init, pull request 5292).
+"""
+
+FINAL_MODULES = (
+    "scripts-vendor",
+    "scripts-per-once",
+    "scripts-per-boot",
+    "scripts-per-instance",
+    "scripts-user",
+    "final-message",
+)
+"""An image's own scripts, runcmd's, and the mark that cloud-init has finished.
+
+Left out are keys-to-console and ssh-authkey-fingerprints, the slowest of the first boot: rum asks the agent for keys.
+"""
 
 LATER_ROUTE_METRIC = 2000
 """Of what a further interface is told by DHCP: the default route stays with the first, whose metric is 100 by netplan
@@ -112,7 +132,9 @@ def build_user_data(spec: SeedSpec) -> dict[str, object]:
         "users": [_user(spec)],
         "write_files": _write_files(spec),
         "ssh_genkeytypes": ["ed25519"],
-        "cloud_init_modules": list(CLOUD_INIT_MODULES),
+        "cloud_init_modules": list(INIT_MODULES),
+        "cloud_config_modules": list(CONFIG_MODULES),
+        "cloud_final_modules": list(FINAL_MODULES),
         "bootcmd": [install.DAEMON_RELOAD, install.START_EARLY],
         "runcmd": [install.DAEMON_RELOAD, install.ENABLE],
     }

@@ -1,4 +1,4 @@
-"""Deadlines, and the only places of rum.host that wait."""
+"""Deadlines, and waiting for time to pass or a socket to be ready."""
 
 from __future__ import annotations
 

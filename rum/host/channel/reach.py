@@ -6,18 +6,25 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rum.host.channel.client import AgentConnection, LostError, WrongKeyError, open_agent
 from rum.host.channel.connect import NotReadyError
 from rum.host.channel.guest import Guest
 from rum.host.console import PANIC, is_hopeless
 from rum.host.console_tail import ConsoleTail
-from rum.host.deadlines import Check, Deadline, no_check, pause
+from rum.host.deadlines import Check, Deadline, no_check
 from rum.host.errors import GuestError, HostError
 from rum.host.events import ConsoleLine, Emit, Notice
 
+if TYPE_CHECKING:
+    from rum.host.file_growth import FileGrowth
+
 RETRY_S = 0.25
-"""Between two attempts that fail at once."""
+"""Between two attempts that fail at once, unless the console tells of the agent."""
+
+AGENT_LINE = re.compile(r"rum-agent|rum guest agent")
+"""What systemd says on the console when the unit is up, by its name or its description."""
 
 SIGN_OF_LIFE_S = 15.0
 """A wait says at least so often what it waits for."""
@@ -59,14 +66,23 @@ class PausedError(StoppedError):
 class BootWatch:
     """What a wait does every half a second: fail if the VM is dead, pass on the console, give a sign of life."""
 
-    def __init__(self, guest: Guest, emit: Emit, waiting_for: str, also: Check = no_check) -> None:
+    def __init__(self, guest: Guest, emit: Emit, waiting_for: str, also: Check, console_growth: FileGrowth) -> None:
         self._guest = guest
+        self._console_growth = console_growth
         self._also = also
         self._emit = emit
         self._waiting_for = waiting_for
         self._console = ConsoleTail(guest.paths.console_log)
         self._last_line = ""
         self._start = self._last_sign = time.monotonic()
+
+    def pause(self, deadline: Deadline) -> None:
+        """Let time pass until another attempt may succeed. Raises GuestError for a panic."""
+        until = deadline.at_most(RETRY_S)
+        while not until.expired:
+            self._console_growth.wait(until.remaining())
+            if self._pass_on_console():
+                return
 
     def check(self) -> None:
         """Raises GuestError where waiting on makes no sense."""
@@ -84,12 +100,15 @@ class BootWatch:
         shown = f"; the console says: {shortened(self._last_line)}" if self._last_line else ""
         return f"still {self._waiting_for}, {seconds:.0f} s{shown}"
 
-    def _pass_on_console(self) -> None:
-        for line in self._console.new_lines():
+    def _pass_on_console(self) -> bool:
+        """Whether something of it is about the agent."""
+        lines = self._console.new_lines()
+        for line in lines:
             self._last_line = line
             self._emit(ConsoleLine(line))
             if PANIC in line:
                 raise panicked(self._guest)
+        return any(AGENT_LINE.search(line) for line in lines)
 
     def check_past(self) -> None:
         """Raises GuestError where the console's last words, from before this wait, are a panic's."""
@@ -188,21 +207,25 @@ def wait_for_agent(
     Raises GuestError at the deadline, at once where the VM is dead, and where another key or VM answers; and whatever
     `also` raises, which is called every half a second.
     """
-    watch = BootWatch(guest, emit, waiting_for, also)
-    watch.check_past()
+    # Not above: ctypes is behind it, and most commands find an agent that answers.
+    from rum.host.file_growth import FileGrowth
+
     refused = 0
     seen = "it was never asked"
-    while not deadline.expired:
-        watch.check()
-        try:
-            return open_agent(guest.endpoint(), guest.key(), guest.vm_id(), deadline, watch.check)
-        except NotReadyError as exc:
-            seen = str(exc)
-        except WrongKeyError as exc:
-            refused += 1
-            if refused >= WRONG_KEY_MAX:
-                raise wrong_key(guest, exc) from exc
-        pause(RETRY_S, deadline)
+    with FileGrowth(guest.paths.console_log) as growth:
+        watch = BootWatch(guest, emit, waiting_for, also, growth)
+        watch.check_past()
+        while not deadline.expired:
+            watch.check()
+            try:
+                return open_agent(guest.endpoint(), guest.key(), guest.vm_id(), deadline, watch.check)
+            except NotReadyError as exc:
+                seen = str(exc)
+            except WrongKeyError as exc:
+                refused += 1
+                if refused >= WRONG_KEY_MAX:
+                    raise wrong_key(guest, exc) from exc
+            watch.pause(deadline)
     raise timed_out(guest, deadline, seen)
 
 

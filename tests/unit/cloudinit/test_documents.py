@@ -48,6 +48,8 @@ def test_user_data_holds_the_documented_keys_and_nothing_else() -> None:
         "write_files",
         "ssh_genkeytypes",
         "cloud_init_modules",
+        "cloud_config_modules",
+        "cloud_final_modules",
         "bootcmd",
         "runcmd",
     }
@@ -95,6 +97,16 @@ def test_write_files_comes_before_bootcmd_which_starts_the_agent() -> None:
         ["systemctl", "daemon-reload"],
         ["systemctl", "start", "--no-block", "rum-agent.service"],
     ]
+
+
+def test_cloud_init_does_what_a_stock_image_does_by_itself_and_no_more() -> None:
+    document = user_data(SPEC)
+    init, config, final = (document[f"cloud_{stage}_modules"] for stage in ("init", "config", "final"))
+    assert isinstance(init, list)
+    assert {"growpart", "resizefs", "set_hostname", "update_etc_hosts", "users-groups", "ssh"} <= set(init)
+    assert config == ["locale", "set-passwords", "apt-configure", "runcmd"]
+    scripts = ["scripts-vendor", "scripts-per-once", "scripts-per-boot", "scripts-per-instance", "scripts-user"]
+    assert final == [*scripts, "final-message"], "final-message leaves the mark that scripts wait for"
 
 
 def test_runcmd_is_the_backstop() -> None:

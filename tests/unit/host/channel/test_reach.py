@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from rum.host.channel import reach
-from rum.host.channel.client import LostError
+from rum.host.channel.client import AgentConnection, LostError, open_agent
+from rum.host.channel.endpoint import Endpoint
 from rum.host.channel.reach import PausedError, StoppedError, explained_loss, require_running, wait_for_agent
-from rum.host.deadlines import Deadline
+from rum.host.deadlines import Check, Deadline
 from rum.host.errors import GuestError
 from rum.host.events import ConsoleLine
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest
@@ -25,6 +26,33 @@ def test_an_agent_that_comes_up_late_is_reached(tmp_path: Path) -> None:
         with wait_for_agent(guest, Deadline(20), Seen()) as connection:
             assert connection.welcome["vm_id"] == guest.vm_id()
         starter.join()
+
+
+@pytest.mark.parametrize(
+    "said", ["[  OK  ] Started rum-agent.service - rum guest agent.", "[  OK  ] Started rum guest agent."]
+)
+def test_the_console_tells_when_to_ask_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    asked = threading.Event()
+
+    def ask(endpoint: Endpoint, key: bytes, vm_id: str, deadline: Deadline, check: Check) -> AgentConnection:
+        asked.set()
+        return open_agent(endpoint, key, vm_id, deadline, check)
+
+    monkeypatch.setattr(reach, "RETRY_S", 120.0)
+    monkeypatch.setattr(reach, "open_agent", ask)
+    with local_guest(tmp_path, started=False) as guest:
+
+        def boot() -> None:
+            assert asked.wait(20)
+            guest.start()
+            with guest.paths.console_log.open("a") as console:
+                console.write(f"\x1b[32m{said}\r\n")
+
+        booting = threading.Thread(target=boot)
+        booting.start()
+        with wait_for_agent(guest, Deadline(60), Seen()) as connection:
+            assert connection.welcome["vm_id"] == guest.vm_id()
+        booting.join()
 
 
 def test_the_deadline_ends_it_with_the_consoles_tail_and_a_diagnosis(tmp_path: Path) -> None:
