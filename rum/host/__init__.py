@@ -10,21 +10,41 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rum.host.api import Completed, GuestVm, open_guest
     from rum.host.channel.endpoint import Transport
     from rum.host.channel.transport import choose_transport
-    from rum.host.errors import HostError
+    from rum.host.errors import ConfigError, GuestError, HostError, RumError
     from rum.host.images.catalogue import CATALOGUE
     from rum.host.vm.accelerator import Accelerator, choose_accelerator
 
-__all__ = ["CATALOGUE", "Accelerator", "HostError", "Transport", "choose_accelerator", "choose_transport"]
+__all__ = [
+    "CATALOGUE",
+    "Accelerator",
+    "Completed",
+    "ConfigError",
+    "GuestError",
+    "GuestVm",
+    "HostError",
+    "RumError",
+    "Transport",
+    "choose_accelerator",
+    "choose_transport",
+    "open_guest",
+]
 
 _HOMES = {
     "CATALOGUE": "rum.host.images.catalogue",
     "Accelerator": "rum.host.vm.accelerator",
+    "Completed": "rum.host.api",
+    "ConfigError": "rum.host.errors",
+    "GuestError": "rum.host.errors",
+    "GuestVm": "rum.host.api",
     "HostError": "rum.host.errors",
+    "RumError": "rum.host.errors",
     "Transport": "rum.host.channel.endpoint",
     "choose_accelerator": "rum.host.vm.accelerator",
     "choose_transport": "rum.host.channel.transport",
+    "open_guest": "rum.host.api",
 }
 
 

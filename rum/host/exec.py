@@ -66,6 +66,22 @@ class ExecRequest:
         return wanted
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: by its own exit code or by a signal, out of time or not."""
+
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool
+
+    @property
+    def status(self) -> int:
+        """As a shell has it: 128 and the signal's number, 124 where the time was up."""
+        if self.timed_out:
+            return EXIT_TIMED_OUT
+        return self.exit_code or 0 if self.signal is None else EXIT_SIGNAL_BASE + self.signal
+
+
 def as_sent(argument: str) -> str:
     """An argument of this process as the protocol spells bytes, whatever the locale is that Python read them by."""
     return os.fsencode(argument).decode("utf-8", "surrogateescape")
@@ -98,8 +114,8 @@ class ExecSession:
         self._heard = False
         self._silence_s = 0.0
 
-    def run(self, request: ExecRequest) -> int:
-        """The exit status. Raises LostError, AgentError, HostError where our own output cannot be written.
+    def run(self, request: ExecRequest) -> Ended:
+        """How the command ended. Raises LostError, AgentError, HostError where our own output cannot be written.
 
         Whatever is raised ends the command in the guest.
         """
@@ -112,14 +128,14 @@ class ExecSession:
                 for received in self._connection.received():
                     if is_result(received):
                         self._connection.acknowledge()
-                        return exit_status(received.message or {})
+                        return ending(received.message or {})
                     self._show(received)
                 self._mind_heartbeat()
             except AgentError as exc:
                 # An agent from before there were signals: it has ended the connection, and the command with it.
                 if self._signalled is None or exc.agent_code != ErrorCode.PROTOCOL.value:
                     raise
-                return EXIT_SIGNAL_BASE + self._signalled
+                return Ended(None, self._signalled, timed_out=False)
             self._move()
 
     def _show(self, received: Received) -> None:
@@ -242,7 +258,7 @@ def execute(guest: Guest, emit: Emit, request: ExecRequest, *, tty: bool, raw: b
         terminal = stack.enter_context(Terminal(STDIN)) if tty else None
         signals = NotedSignals(OF_THE_TERMINAL if terminal else PASSED_ON, once=terminal is None)
         stack.enter_context(signals)
-        return ExecSession(connection, output, terminal, STDIN, signals, emit).run(request)
+        return ExecSession(connection, output, terminal, STDIN, signals, emit).run(request).status
 
 
 def emitting(emit: Emit) -> Output:
@@ -250,14 +266,15 @@ def emitting(emit: Emit) -> Output:
     return lambda stream, timestamp_us, data: emit(LogEvent("exec", stream, timestamp_us, data))
 
 
+def ending(result: Message) -> Ended:
+    """How the command ended that has this result. Raises BrokenProtocolError for a malformed one."""
+    check_message("exec", result)
+    number, code = result.get("signal"), result.get("exit_code")
+    if number is None and code is None and not result.get("timed_out"):
+        raise BrokenProtocolError("the command's result has neither exit code nor signal")
+    return Ended(code, number, timed_out=bool(result.get("timed_out")))
+
+
 def exit_status(result: Message) -> int:
     """The status of a shell for such an end. Raises BrokenProtocolError for a malformed result."""
-    check_message("exec", result)
-    if result.get("timed_out"):
-        return EXIT_TIMED_OUT
-    number, code = result.get("signal"), result.get("exit_code")
-    if isinstance(number, int):
-        return EXIT_SIGNAL_BASE + number
-    if isinstance(code, int):
-        return code
-    raise BrokenProtocolError("the command's result has neither exit code nor signal")
+    return ending(result).status

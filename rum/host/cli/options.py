@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rum.host.config.identity import VmIdentity, find_config
-from rum.host.errors import ConfigError
+from rum.host.config.identity import find_config
 from rum.host.outcome import Outcome
 from rum.host.show.capability import can_draw
 from rum.host.show.render import Ending, PlainRenderer, QuietErrors, Renderer, Verbosity
@@ -90,12 +89,9 @@ class Options:
 
     def vm(self) -> KnownVm:
         """The VM as it is, whatever its rum.toml says now. Raises ConfigError where there is neither."""
-        from rum.host.vm.known import KnownVm
+        from rum.host.vm.known import find_vm
 
-        vm = KnownVm(VmIdentity.of(self.config_path()), self.renderer.emit)
-        if not (vm.identity.path.exists() or vm.exists()):
-            raise ConfigError(f"there is no file {vm.identity.path}", hint="check the path after --config")
-        return vm
+        return find_vm(self.config_path(), self.renderer.emit)
 
     def end(self, outcome: Outcome) -> int:
         """Show how the command ended; its exit status."""

@@ -94,7 +94,7 @@ def install(guest: ConfiguredGuest, agent: bytes, build: str, emit: Emit) -> str
         with connect(guest, emit) as connection, tempfile.TemporaryFile() as file:
             file.write(agent)
             file.seek(0)
-            status = ExecSession(connection, take, None, file.fileno()).run(request)
+            status = ExecSession(connection, take, None, file.fileno()).run(request).status
     except LostError:
         # An agent that does not know SIGHUP ends by it, and cannot answer any more.
         return None

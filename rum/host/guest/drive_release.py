@@ -69,4 +69,4 @@ def is_in_use(machine: Machine, name: str, emit: Emit) -> bool:
     request = ExecRequest(["python3", "-I", "-S", "-c", TRY_DISK, name], timeout_s=60)
     agent = wait_for_agent(machine, short_deadline(machine), emit, "waiting for the agent")
     with agent as connection, open(os.devnull, "rb") as nothing:
-        return ExecSession(connection, lambda *_: None, None, nothing.fileno()).run(request) != 0
+        return ExecSession(connection, lambda *_: None, None, nothing.fileno()).run(request).status != 0

@@ -95,7 +95,7 @@ def run(guest: Guest, step: Step, emit: Emit) -> tuple[int, str, str]:
     with wait_for_agent(guest, short_deadline(guest), emit, "waiting for the agent") as connection:
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            status = ExecSession(connection, take, None, nothing).run(request)
+            status = ExecSession(connection, take, None, nothing).run(request).status
         except AgentError as exc:
             return 125, "", str(exc)
         finally:

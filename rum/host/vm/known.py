@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rum.host import remedies
 from rum.host.channel.endpoint import Endpoint, Transport, UnixEndpoint, VsockEndpoint
 from rum.host.config.identity import VmIdentity
 from rum.host.console import diagnose, read_console
-from rum.host.errors import HostError
+from rum.host.errors import ConfigError, HostError
 from rum.host.events import Emit
 from rum.host.files import disk_errors
 from rum.host.paths import VmPaths
@@ -198,3 +199,11 @@ class KnownVm:
         if started is None:
             raise HostError(f"the VM {self.name} has never been started", hint="run 'rum up'", code="no-vm")
         return started
+
+
+def find_vm(config: Path, emit: Emit) -> KnownVm:
+    """The VM of the rum.toml at that path, which may be gone by now. Raises ConfigError where there is neither."""
+    vm = KnownVm(VmIdentity.of(config), emit)
+    if not (vm.identity.path.exists() or vm.exists()):
+        raise ConfigError(f"there is no file {vm.identity.path}", hint="check the path of the rum.toml")
+    return vm

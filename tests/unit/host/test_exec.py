@@ -124,7 +124,8 @@ class TestSignals:
 
                 with open(os.devnull, "rb") as nothing:
                     session = ExecSession(connection, interrupt, None, nothing.fileno(), signals)
-                    assert session.run(ExecRequest(["sh", "-c", "echo $$; exec sleep 300"])) == 128 + signal.SIGUSR1
+                    ended = session.run(ExecRequest(["sh", "-c", "echo $$; exec sleep 300"]))
+                    assert ended.status == 128 + signal.SIGUSR1
             agent.wait_for_no_child()
             assert not is_running(pids[0])
 
@@ -143,7 +144,7 @@ def test_an_agent_from_before_there_were_windows_gets_all_of_the_input(tmp_path:
             connection.authenticate(agent.key, VM_ID, Deadline(30))
             output: list[bytes] = []
             session = ExecSession(connection, lambda *piece: output.append(piece[2]), None, stdin.fileno(), signals)
-            assert session.run(ExecRequest(["wc", "-c"])) == 0
+            assert session.run(ExecRequest(["wc", "-c"])).status == 0
         assert int(b"".join(output)) == 3_000_000
 
 
