@@ -189,6 +189,17 @@ def e2e_scale(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """rum beside ssh, qemu-guest-agent, cloud-init and the guest's own floors: fills in docs/performance.md.
+
+    `-- --list` names the experiments, `--only NAME` makes one of them, `--quick` tries it out, `--strict` fails where a
+    target is missed.
+    """
+    session.install(".[e2e]")
+    session.run("python", "-m", "e2e.bench", *session.posargs)
+
+
+@nox.session
 def e2e_matrix(session: nox.Session) -> None:
     """First boot, failure, retry and reboot on each Debian release, timed, and guests that cannot be provisioned.
 

@@ -124,6 +124,10 @@ def _without_python(recipe: Recipe) -> Recipe:
     )
 
 
+def _with_packages(recipe: Recipe, suffix: str, *packages: str) -> Recipe:
+    return replace(recipe, name=f"{recipe.name}-{suffix}", packages=(*recipe.packages, *packages))
+
+
 def _debian_11() -> Recipe:
     """As the cloud team's: ifupdown and dhclient, no netplan; what are packages now was then part of systemd."""
     missing = {"polkitd", "systemd-resolved", "netplan.io"}
@@ -154,6 +158,8 @@ RECIPES = {
         _DEBIAN_12,
         _without_cloud_init(_DEBIAN_12),
         _without_python(_DEBIAN_12),
+        # What rum is measured against: its unit starts only where there is a virtio-serial port for it.
+        _with_packages(_DEBIAN_12, "bench", "qemu-guest-agent"),
         _DEBIAN_13,
         _DEBIAN_SID,
     )
