@@ -13,9 +13,12 @@ from functools import cached_property
 from pathlib import Path
 
 from e2e.bench.raw import RawPeer
-from e2e.bench.ways import GuestAgent, Ssh
+from e2e.bench.ways import GuestAgent, Ssh, free_port
 from e2e.project import Project
 from rum.host import GuestVm, open_guest
+
+GUEST_PORT = 8000
+"""On the guest's loopback; a port of this host leads there."""
 
 SHARED = """
 [resources]
@@ -31,6 +34,12 @@ apt-get update && apt-get install -y --no-install-recommends qemu-guest-agent
 '''
 """
 """Where the image has no qemu-guest-agent, a network has to bring it."""
+
+FORWARD = """
+[[ports]]
+host = {}
+guest = {}
+"""
 
 
 class Bench:
@@ -74,10 +83,26 @@ class Bench:
         assert not self._shared_failed, "the shared guest did not come up"
         self._shared_failed = True
         self.note("the shared guest is started")
-        project = self._made.enter_context(self.project("shared", SHARED))
+        project = self._made.enter_context(self.project("shared", SHARED + FORWARD.format(self.port, GUEST_PORT)))
         project.up()
         self._shared_failed = False
         return project
+
+    @cached_property
+    def port(self) -> int:
+        """The port of this host that rum forwards to GUEST_PORT of the shared guest."""
+        return free_port()
+
+    @contextlib.contextmanager
+    def configured(self, more: str) -> Iterator[None]:
+        """Within the block the shared guest's rum.toml has these lines, too."""
+        file = self.shared.directory / "rum.toml"
+        before = file.read_text(encoding="utf-8")
+        file.write_text(before + more, encoding="utf-8")
+        try:
+            yield
+        finally:
+            file.write_text(before, encoding="utf-8")
 
     @cached_property
     def guest(self) -> GuestVm:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from e2e.bench import commands
+from e2e.bench import bulk, commands, footprint, runs
 from e2e.bench.experiment import Experiment
 
-EXPERIMENTS: tuple[Experiment, ...] = (*commands.EXPERIMENTS,)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    *footprint.EXPERIMENTS,
+    *commands.EXPERIMENTS,
+    *runs.EXPERIMENTS,
+    *bulk.EXPERIMENTS,
+)

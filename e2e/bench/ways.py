@@ -43,8 +43,7 @@ class Ssh:
     @cached_property
     def port(self) -> int:
         """The host's end of the forward, asked of QEMU's monitor."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
+        port = free_port()
         domain = f"rum-{self.project.state_dir.name}"
         ask = f"hostfwd_add hostnet0 tcp:127.0.0.1:{port}-:22"
         command = ["virsh", "qemu-monitor-command", "--hmp", domain, ask]
@@ -129,3 +128,10 @@ class GuestAgent:
     def close(self) -> None:
         """Leave it; the guest's end stops with the guest."""
         self._sock.close()
+
+
+def free_port() -> int:
+    """A port of this host's loopback that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
