@@ -61,7 +61,7 @@ def project(make_project: MakeProject) -> Project:
 @pytest.fixture(scope="module")
 def first_up(project: Project) -> Outcome:
     """The first `rum up`; a script in it goes on only after the host has reacted to its output."""
-    live = project.start("up")
+    live = project.start("up", "-v")
     live.wait_for(lambda event: "waiting-for-the-host" in event.get("text", ""), within_s=120 * project.patience)
     project.guest("touch /run/host-has-seen-it")
     return live.finish(within_s=60 * project.patience)
@@ -110,6 +110,25 @@ class TestFirstBoot:
     def test_keeps_stdout_and_stderr_apart(self, first_up: Outcome) -> None:
         assert first_up.output("system", "stdout") == "system-marker-7c1d out\n"
         assert first_up.output("system", "stderr") == "system-marker-7c1d err\n"
+
+    def test_tells_where_the_guests_boot_went(self, first_up: Outcome) -> None:
+        (boot,) = first_up.of_type("guest_boot")
+        at = {stage["name"]: stage["start_ms"] for stage in boot["stages"]}
+        assert at["kernel"] == 0 < at["local-fs.target"] < at["rum-agent"] < at["cloud-final"], boot
+        assert 1 <= len(boot["modules"]) <= 5
+        assert sum(module["took_ms"] for module in boot["modules"]) < at["cloud-final"]
+
+    def test_the_agent_comes_before_ssh_and_the_network(self, first_up: Outcome) -> None:
+        (boot,) = first_up.of_type("guest_boot")
+        up = {stage["name"]: stage["start_ms"] + (stage["took_ms"] or 0) for stage in boot["stages"]}
+        assert up["rum-agent"] < min(up["ssh"], up["network-online.target"]), boot
+
+    def test_cloud_init_has_done_what_an_image_needs(self, project: Project, first_up: Outcome) -> None:
+        grown = project.guest("df --block-size=1M --output=size / | tail -n 1")
+        assert int(grown) > 3000, "the root disk has grown to what rum.toml says"
+        assert project.guest("hostname").strip() == project.directory.name
+        project.guest("getent hosts $(hostname) && ls /etc/ssh/ssh_host_ed25519_key && locale && apt-cache policy")
+        assert project.guest("cloud-init status").strip() == "status: done"
 
     def test_names_accelerator_and_transport(self, project: Project, first_up: Outcome) -> None:
         status = project.status()

@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rum.host.api import Completed, GuestVm, open_guest
+    from rum.host.api import GuestVm, open_guest
+    from rum.host.captured import Completed
     from rum.host.channel.endpoint import Transport
     from rum.host.channel.transport import choose_transport
     from rum.host.errors import ConfigError, GuestError, HostError, RumError
@@ -35,7 +36,7 @@ __all__ = [
 _HOMES = {
     "CATALOGUE": "rum.host.images.catalogue",
     "Accelerator": "rum.host.vm.accelerator",
-    "Completed": "rum.host.api",
+    "Completed": "rum.host.captured",
     "ConfigError": "rum.host.errors",
     "GuestError": "rum.host.errors",
     "GuestVm": "rum.host.api",

@@ -50,6 +50,23 @@ class ConsoleLine:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a guest's boot, in milliseconds from its kernel's start; a moment where `took_ms` is None."""
+
+    name: str
+    start_ms: int
+    took_ms: int | None
+
+
+@dataclass(frozen=True)
+class GuestBoot:
+    """Where a guest's boot went by its own figures: its stages in their order, cloud-init's slowest modules first."""
+
+    stages: tuple[Stage, ...]
+    modules: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class RunEvent:
     """A run event or run result as the agent sent it (docs/protocol.md); `replayed`: from before this command."""
 
@@ -57,5 +74,5 @@ class RunEvent:
     replayed: bool = False
 
 
-Event = Phase | Notice | Progress | ConsoleLine | RunEvent | LogEvent
+Event = Phase | Notice | Progress | ConsoleLine | GuestBoot | RunEvent | LogEvent
 Emit = Callable[[Event], None]

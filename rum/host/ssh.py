@@ -5,18 +5,18 @@ No network is needed: ssh's connection is a forward to the guest's port 22, whic
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Sequence
 
+from rum.host.captured import run_captured
 from rum.host.channel.checked import tcp_ports
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import reach_agent, require_running, short_deadline
 from rum.host.deadlines import Deadline, pause
 from rum.host.errors import GuestError, HostError
 from rum.host.events import Emit
-from rum.host.exec import ExecRequest, ExecSession
+from rum.host.exec import ExecRequest
 from rum.host.files import write_atomic
 from rum.host.own_command import own_command_line
 from rum.host.ports.forwards import warn_if_missing
@@ -126,16 +126,10 @@ def note_host_keys(vm: Guest, keys: Sequence[str]) -> None:
 
 def host_keys(vm: Guest, emit: Emit) -> list[str]:
     """The guest's public host keys, as the agent reads them. Raises GuestError."""
-    output = bytearray()
-
-    def take(stream: str, _timestamp_us: int, data: bytes) -> None:
-        if stream == "stdout" and len(output) < KEYS_MAX:
-            output.extend(data)
-
-    with reach_agent(vm, emit) as connection, open(os.devnull, "rb") as nothing:
+    with reach_agent(vm, emit) as connection:
         request = ExecRequest(["sh", "-c", f"cat {HOST_KEY_FILES}"])
-        ExecSession(connection, take, None, nothing.fileno()).run(request)
-    lines = output.decode("utf-8", "replace").splitlines()
+        done = run_captured(connection, request, kept_max=KEYS_MAX)
+    lines = done.text.splitlines()
     return [found[1] for line in lines if (found := HOST_KEY.fullmatch(line))]
 
 

@@ -20,6 +20,7 @@ from rum.host.channel.reach import (
 from rum.host.errors import EXIT_INTERRUPTED
 from rum.host.events import Emit, Notice
 from rum.host.guest.agent_upgrade import upgrade_if_outdated
+from rum.host.guest.boot_times import tell_boot_times
 from rum.host.guest.configured import ConfiguredGuest
 from rum.host.guest.drive_release import release_drives
 from rum.host.guest.guest_settings import update_settings
@@ -42,11 +43,12 @@ STALE_STATE_MS = 5000
 """libvirt takes a moment to notice that a QEMU was killed, and until then says that the VM runs."""
 
 
-def up(machine: Machine, emit: Emit, begun: float | None = None) -> Outcome:
+def up(machine: Machine, emit: Emit, begun: float | None = None, *, guest_figures: bool = False) -> Outcome:
     """Create or start the VM, provision it, return. Raises RumError.
 
     The lock is held for the first part only: runs are kept apart by the agent, and `rum down` must work meanwhile.
-    `begun`: when the command began, by the monotonic clock; now, unless it did something before.
+    `begun`: when the command began, by the monotonic clock; now, unless it did something before. `guest_figures`: a VM
+    that was booted is asked in the end where its boot went.
     """
     begun = time.monotonic() if begun is None else begun
     with machine.lock():
@@ -65,10 +67,13 @@ def up(machine: Machine, emit: Emit, begun: float | None = None) -> Outcome:
             machine.start()
         connection = await_boot(machine, emit)
     prepare_agent(machine, connection, emit)
-    return provisioned_and_released(machine, emit, "rum up", begun)
+    outcome = provisioned_and_released(machine, emit, "rum up", begun)
+    if guest_figures and started.booted:
+        tell_boot_times(machine, emit)
+    return outcome
 
 
-def reboot(machine: Machine, emit: Emit) -> Outcome:
+def reboot(machine: Machine, emit: Emit, *, guest_figures: bool = False) -> Outcome:
     """Shut a VM that runs down, start it as rum.toml has it now, and show what its boot scripts do. Raises RumError.
 
     Its domain is started anew: a guest that reboots by itself keeps the processors, memory, mounts and drives it has.
@@ -83,7 +88,7 @@ def reboot(machine: Machine, emit: Emit) -> Outcome:
             machine.down()
         else:
             emit(Notice(f"another rum has just booted VM {machine.name}; that is the reboot"))
-    return up(machine, emit, begun)
+    return up(machine, emit, begun, guest_figures=guest_figures)
 
 
 def provision(machine: Machine, emit: Emit, mode: Mode, start: str | None = None) -> Outcome:

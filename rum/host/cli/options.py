@@ -62,6 +62,11 @@ class Options:
         timed, prose = self.command in WORKING, self.command in PROSE
         return PlainRenderer(sys.stdout, sys.stderr, self.verbosity, timed=timed, prose=prose)
 
+    @property
+    def is_verbose(self) -> bool:
+        """Whether -v was given."""
+        return self.verbosity is Verbosity.VERBOSE
+
     def config_path(self) -> Path:
         """The rum.toml. Raises ConfigError where none is named and none is found."""
         return Path(self.config) if self.config else find_config()

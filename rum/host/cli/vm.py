@@ -21,7 +21,7 @@ def up(options: Options) -> int:
     """Create or start the VM and provision it."""
     from rum.host import up as story
 
-    return options.end(story.up(options.machine(), options.renderer.emit))
+    return options.end(story.up(options.machine(), options.renderer.emit, guest_figures=options.is_verbose))
 
 
 @command(
@@ -65,7 +65,7 @@ def reboot(options: Options) -> int:
     """
     from rum.host import up as story
 
-    return options.end(story.reboot(options.machine(), options.renderer.emit))
+    return options.end(story.reboot(options.machine(), options.renderer.emit, guest_figures=options.is_verbose))
 
 
 @command(examples=["rum destroy     # asks first", "rum destroy -y"])

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Mapping
 
 from rum import __version__
 from rum.cloudinit.install import AGENT_PATH, UNIT, UNIT_PATH, build_unit
 from rum.host.bundle import build_agent_zipapp
+from rum.host.captured import run_captured
 from rum.host.channel.client import AgentConnection, LostError
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import short_deadline, wait_for_agent
 from rum.host.deadlines import Deadline, pause
 from rum.host.events import Emit, Notice
-from rum.host.exec import ExecRequest, ExecSession
+from rum.host.exec import ExecRequest
 from rum.host.guest.configured import ConfiguredGuest
 from rum.protocol import Message
 
@@ -85,21 +85,13 @@ def install(guest: ConfiguredGuest, agent: bytes, build: str, emit: Emit) -> str
     """Put the files in place and have the agent make room; why it did not work, None where it did."""
     unit = build_unit(guest.vm_id(), network=guest.config.network.mode != "none")
     request = ExecRequest(["sh", "-c", INSTALL], env={**ENVIRONMENT, "SHA256": build, "UNIT_TEXT": unit})
-    complaints = bytearray()
-
-    def take(_stream: str, _timestamp_us: int, data: bytes) -> None:
-        complaints.extend(data)
-
     try:
-        with connect(guest, emit) as connection, tempfile.TemporaryFile() as file:
-            file.write(agent)
-            file.seek(0)
-            status = ExecSession(connection, take, None, file.fileno()).run(request).status
+        with connect(guest, emit) as connection:
+            done = run_captured(connection, request, agent)
     except LostError:
         # An agent that does not know SIGHUP ends by it, and cannot answer any more.
         return None
-    last = complaints.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return f"{last[0] if last else 'the command'} (exit {status})" if status else None
+    return None if done.ok else done.complaint
 
 
 def wait_for_build(guest: Guest, build: str, emit: Emit) -> bool:

@@ -5,12 +5,11 @@ Every step may be the last one: a drive is attached until state.json says that i
 
 from __future__ import annotations
 
-import os
-
+from rum.host.captured import run_captured
 from rum.host.channel.reach import short_deadline, wait_for_agent
 from rum.host.errors import RumError
 from rum.host.events import Emit, Notice
-from rum.host.exec import ExecRequest, ExecSession
+from rum.host.exec import ExecRequest
 from rum.host.runs.provisioning import is_applied
 from rum.host.vm.machine import Machine
 
@@ -67,6 +66,5 @@ def is_unmounted(machine: Machine, emit: Emit) -> bool:
 def is_in_use(machine: Machine, name: str, emit: Emit) -> bool:
     """Whether the guest's kernel uses the disk; what it has in memory of it is on it afterwards."""
     request = ExecRequest(["python3", "-I", "-S", "-c", TRY_DISK, name], timeout_s=60)
-    agent = wait_for_agent(machine, short_deadline(machine), emit, "waiting for the agent")
-    with agent as connection, open(os.devnull, "rb") as nothing:
-        return ExecSession(connection, lambda *_: None, None, nothing.fileno()).run(request).status != 0
+    with wait_for_agent(machine, short_deadline(machine), emit, "waiting for the agent") as connection:
+        return not run_captured(connection, request).ok

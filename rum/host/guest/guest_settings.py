@@ -7,18 +7,18 @@ may be about to use, have to be there.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rum.cloudinit.install import autologin_path, build_autologin
+from rum.host.captured import Completed, run_captured
 from rum.host.channel.client import AgentError
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import short_deadline, wait_for_agent
 from rum.host.errors import GuestError
 from rum.host.events import Emit, Notice
-from rum.host.exec import ExecRequest, ExecSession
+from rum.host.exec import ExecRequest
 from rum.host.guest.configured import ConfiguredGuest
 from rum.host.guest.mount_order import drive_below, fstab_line
 from rum.host.guest.settings import GuestSettings, MountSetting, mounts_of, seeded_settings
@@ -66,42 +66,31 @@ def update_settings(guest: ConfiguredGuest, emit: Emit) -> None:
 
 def carry_out(guest: ConfiguredGuest, step: Step, known: GuestSettings, emit: Emit) -> GuestSettings:
     """Run the step and note the settings as the guest has them then. Raises GuestError for a vital step that fails."""
-    status, output, complaints = run(guest, step, emit)
-    if status == 0:
-        if output and step.done:
+    done = run(guest, step, emit)
+    if done.ok:
+        if done.stdout and step.done:
             emit(Notice(step.done))
         changed = step.note(known)
         if changed != known:
             guest.note_settings(changed)
         return changed
-    reason = complaints.strip().splitlines()[-1:] or [f"exit {status}"]
     if step.vital:
-        text = f"{step.purpose} in the guest of VM {guest.name} failed: {reason[0]}"
+        text = f"{step.purpose} in the guest of VM {guest.name} failed: {done.complaint}"
         raise GuestError(text, hint="nothing was run in it; look at it with 'rum exec', then run 'rum up' again")
-    emit(Notice(f"{step.purpose} in the guest failed: {reason[0]}; 'rum up' tries again", warning=True))
+    emit(Notice(f"{step.purpose} in the guest failed: {done.complaint}; 'rum up' tries again", warning=True))
     return known
 
 
-def run(guest: Guest, step: Step, emit: Emit) -> tuple[int, str, str]:
-    """Run the program: its exit status, standard output and standard error. Raises GuestError."""
+def run(guest: Guest, step: Step, emit: Emit) -> Completed:
+    """Run the program; what the agent refuses has failed. Raises GuestError."""
     argv = ["sh", "-c", PROGRAM.read_text(encoding="utf-8"), "rum-settings", *step.arguments]
     timeout_s = STEP_TIMEOUT_S * guest.timeout_factor()
     request = ExecRequest(argv, user=step.user, env=ENVIRONMENT, timeout_s=timeout_s)
-    streams = {"stdout": bytearray(), "stderr": bytearray()}
-
-    def take(stream: str, _timestamp_us: int, data: bytes) -> None:
-        streams[stream].extend(data)
-
     with wait_for_agent(guest, short_deadline(guest), emit, "waiting for the agent") as connection:
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            status = ExecSession(connection, take, None, nothing).run(request).status
+            return run_captured(connection, request)
         except AgentError as exc:
-            return 125, "", str(exc)
-        finally:
-            os.close(nothing)
-    output, complaints = (bytes(streams[name]).decode("utf-8", "replace") for name in ("stdout", "stderr"))
-    return status, output, complaints
+            return Completed(125, None, False, b"", str(exc).encode())
 
 
 def account_steps(known: GuestSettings, wanted: GuestSettings, guest: ConfiguredGuest) -> Iterator[Step]:

@@ -48,6 +48,34 @@ class Console(TypedDict):
     text: str
 
 
+class BootStage(TypedDict):
+    """A part of a guest's boot."""
+
+    name: str
+    """`kernel`, `boot finished`, or a unit of systemd without `.service`."""
+    start_ms: int
+    """From the start of the kernel, by the guest's clock."""
+    took_ms: int | None
+    """Null for what is a moment."""
+
+
+class BootModule(TypedDict):
+    """A module of cloud-init that took its time."""
+
+    name: str
+    took_ms: int
+
+
+class GuestBoot(TypedDict):
+    """Where the guest's boot went, by systemd's and cloud-init's figures: of `up -v` and `reboot -v`."""
+
+    type: Literal["guest_boot"]
+    stages: list[BootStage]
+    """In the order in which they began."""
+    modules: list[BootModule]
+    """The slowest of cloud-init's, the slowest first."""
+
+
 class Output(TypedDict):
     """A piece of what a script or a command of `rum exec` has printed; it ends anywhere but inside a character."""
 
@@ -207,6 +235,7 @@ Event = (
     | Notice
     | Progress
     | Console
+    | GuestBoot
     | Output
     | RunStarted
     | Waiting

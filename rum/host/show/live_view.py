@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.text import Text
 
-from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
+from rum.host.events import ConsoleLine, Event, GuestBoot, Notice, Phase, Progress, RunEvent
 from rum.host.outcome import how_it_ended
 from rum.host.show.activity import LINE_WIDTH, WINDOW_LINES, Activity, output_line, row
 from rum.host.show.glyphs import Glyphs
@@ -73,7 +73,7 @@ class LiveView:
             self._output(event)
         elif isinstance(event, Progress):
             self._progress(event)
-        else:
+        elif not isinstance(event, GuestBoot):
             self._remark(event)
 
     def leave_open(self) -> None:

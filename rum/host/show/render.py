@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Protocol, TextIO
 
 from rum.host.errors import ConfigError, RumError
-from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
+from rum.host.events import ConsoleLine, Event, GuestBoot, Notice, Phase, Progress, RunEvent
 from rum.host.outcome import Copied, Outcome, seconds
 from rum.host.show.capability import same_terminal, size_of
 from rum.host.show.meter import Meter
@@ -105,7 +105,7 @@ class PlainRenderer:
             self._run.message(event.message)
         elif isinstance(event, LogEvent):
             self._run.output(event)
-        else:
+        elif not isinstance(event, GuestBoot):
             self._show_other(event)
 
     def _show_other(self, event: Phase | Notice | Progress | ConsoleLine) -> None:

@@ -10,9 +10,10 @@ from typing import TextIO
 
 from rum.host.channel.checked import RUN_EVENTS
 from rum.host.channel.wire import output_to_json
-from rum.host.events import ConsoleLine, Event, Notice, Phase, Progress, RunEvent
+from rum.host.events import ConsoleLine, Event, GuestBoot, Notice, Phase, Progress, RunEvent
 from rum.host.json_lines import SCHEMA_VERSION
-from rum.host.json_lines.events import Done, Error
+from rum.host.json_lines.events import BootModule, BootStage, Done, Error
+from rum.host.json_lines.events import GuestBoot as GuestBootFields
 from rum.host.show.render import Ending, PlainRenderer, Verbosity
 from rum.host.text import clean
 from rum.protocol import LogEvent
@@ -92,6 +93,15 @@ class JsonRenderer:
         self._out.flush()
 
 
+def guest_boot_fields(boot: GuestBoot) -> GuestBootFields:
+    """The figures of a boot."""
+    stages: list[BootStage] = [
+        {"name": stage.name, "start_ms": stage.start_ms, "took_ms": stage.took_ms} for stage in boot.stages
+    ]
+    modules: list[BootModule] = [{"name": name, "took_ms": took} for name, took in boot.modules]
+    return {"type": "guest_boot", "stages": stages, "modules": modules}
+
+
 def done_fields(ending: Ending) -> Done:
     """The last line."""
     done: Done = {
@@ -119,7 +129,7 @@ def error_fields(ending: Ending) -> Error:
     return error
 
 
-def event_fields(event: Phase | Notice | Progress | ConsoleLine | RunEvent) -> Mapping[str, object]:
+def event_fields(event: Phase | Notice | Progress | ConsoleLine | GuestBoot | RunEvent) -> Mapping[str, object]:
     """The JSON object of an event."""
     if isinstance(event, RunEvent):
         return {**event.message, "replayed": True} if event.replayed else event.message
@@ -129,6 +139,8 @@ def event_fields(event: Phase | Notice | Progress | ConsoleLine | RunEvent) -> M
         return {"type": "progress", "name": event.name, "done": event.done, "total": event.total}
     if isinstance(event, ConsoleLine):
         return {"type": "console", "text": event.text}
+    if isinstance(event, GuestBoot):
+        return guest_boot_fields(event)
     phase: dict[str, object] = {"type": "phase", "name": event.name, "status": event.status}
     phase["duration_ms"] = event.duration_ms
     return {**phase, "detail": event.detail} if event.detail else phase

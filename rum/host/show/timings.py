@@ -1,10 +1,10 @@
-"""Where the time of a command went."""
+"""Where the time of a command went, and of the boot of a guest."""
 
 from __future__ import annotations
 
 import time
 
-from rum.host.events import Event, Phase, RunEvent
+from rum.host.events import Event, GuestBoot, Phase, RunEvent
 from rum.host.outcome import seconds
 from rum.host.show.table import aligned
 
@@ -19,11 +19,14 @@ class Timings:
         self._begun = time.monotonic()
         self._rows: list[tuple[str, int]] = []
         self._waiting: tuple[str, float] | None = None
+        self._guest_boot: GuestBoot | None = None
 
     def take(self, event: Event) -> None:
         """Note what it says of time."""
         if isinstance(event, Phase) and event.duration_ms is not None:
             self._rows.append((event.name, event.duration_ms))
+        elif isinstance(event, GuestBoot):
+            self._guest_boot = event
         elif isinstance(event, RunEvent) and not event.replayed:
             self._end_wait()
             self._take_run(event)
@@ -52,7 +55,19 @@ class Timings:
         times = [seconds(took) for _, took in rows] + [seconds(total)]
         shares = [f"{100 * took // total} %" for _, took in rows] + [""]
         names = [name for name, _ in rows] + ["total"]
-        return aligned(list(zip(names, right(times), right(shares), strict=True)))
+        table = aligned(list(zip(names, right(times), right(shares), strict=True)))
+        return [*table, *(boot_lines(self._guest_boot) if self._guest_boot else [])]
+
+
+def boot_lines(boot: GuestBoot) -> list[str]:
+    """A table of when each stage of a guest's boot began and what it took, and a line on cloud-init's modules."""
+    stages = boot.stages
+    starts = ["at", *(seconds(stage.start_ms) for stage in stages)]
+    times = ["took", *("" if stage.took_ms is None else seconds(stage.took_ms) for stage in stages)]
+    names = ["in the guest", *(stage.name for stage in stages)]
+    table = aligned(list(zip(names, right(starts), right(times), strict=True)))
+    slow = ", ".join(f"{name} {seconds(took)}" for name, took in boot.modules)
+    return [*table, *([f"cloud-init's slowest: {slow}"] if slow else [])]
 
 
 def right(cells: list[str]) -> list[str]:

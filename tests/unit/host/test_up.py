@@ -14,8 +14,8 @@ from rum import __version__
 from rum.host import up as story
 from rum.host.channel.reach import PausedError, StoppedError
 from rum.host.errors import HostError
-from rum.host.events import Phase
-from rum.host.guest import drive_release
+from rum.host.events import GuestBoot, Phase, Stage
+from rum.host.guest import boot_times, drive_release
 from rum.host.guest.drives import drives_script
 from rum.host.vm.machine import Machine, Started
 from rum.protocol import ProvisionScript
@@ -100,6 +100,20 @@ def test_what_is_up_says_how_long_it_took_and_what_can_be_done_with_it(tmp_path:
         outcome = story.up(cast(Machine, PlayedMachine(guest, (True, True))), Seen())
         assert outcome.text.startswith("VM demo is up: no scripts to run (")
         assert outcome.hint == "next: `rum ssh`, `rum exec -- COMMAND`"
+
+
+def test_a_vm_that_was_booted_is_asked_where_its_boot_went_if_anybody_wants_to_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "boot_times.sh"
+    program.write_text("echo UserspaceTimestampMonotonic=4900000")
+    monkeypatch.setattr(boot_times, "PROGRAM", program)
+    with local_guest(tmp_path) as guest:
+        for booted, wanted in ((True, True), (True, False), (False, True)):
+            seen = Seen()
+            story.up(cast(Machine, PlayedMachine(guest, (booted, True))), seen, guest_figures=wanted)
+            told = [event.stages for event in seen if isinstance(event, GuestBoot)]
+            assert told == ([(Stage("kernel", 0, 4900),)] if booted and wanted else [])
 
 
 def test_only_the_first_ports_are_spelled_out() -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rum.host.events import Phase, RunEvent
+from rum.host.events import GuestBoot, Phase, RunEvent, Stage
 from rum.host.show.timings import Timings
 
 
@@ -34,3 +34,21 @@ def test_phases_waits_and_scripts_in_their_order_with_what_is_left(monkeypatch: 
 
 def test_nothing_measured_is_no_table() -> None:
     assert Timings().lines() == []
+
+
+def test_the_guests_own_figures_come_below() -> None:
+    timings = Timings()
+    timings.take(Phase("boot", "done", 20_000))
+    stages = (
+        Stage("kernel", 0, 4900),
+        Stage("local-fs.target", 10_200, None),
+        Stage("cloud-init-local", 10_400, 12_100),
+    )
+    timings.take(GuestBoot(stages, (("growpart", 1750), ("ssh", 400))))
+    assert timings.lines()[-5:] == [
+        "in the guest          at    took",
+        "kernel             0.0 s   4.9 s",
+        "local-fs.target   10.2 s",
+        "cloud-init-local  10.4 s  12.1 s",
+        "cloud-init's slowest: growpart 1.8 s, ssh 0.4 s",
+    ]
