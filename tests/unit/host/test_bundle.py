@@ -54,7 +54,11 @@ def test_it_is_an_executable_for_isolated_python() -> None:
     assert build_agent_zipapp().startswith(b"#!/usr/bin/python3 -IS\nPK")
 
 
-def test_entries_are_stored_with_fixed_attributes() -> None:
+def test_it_is_small() -> None:
+    assert len(build_agent_zipapp()) < 100 * 1024
+
+
+def test_entries_have_fixed_attributes() -> None:
     for entry in zipfile.ZipFile(io.BytesIO(build_agent_zipapp())).infolist():
-        assert (entry.compress_type, entry.create_system) == (zipfile.ZIP_STORED, 3)
+        assert (entry.compress_type, entry.create_system) == (zipfile.ZIP_DEFLATED, 3)
         assert (entry.date_time, entry.external_attr) == ((1980, 1, 1, 0, 0, 0), 0o100644 << 16)
