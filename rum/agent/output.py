@@ -1,4 +1,7 @@
-"""Small writes gathered into frames: for at most 20 ms, and never more than one send() takes."""
+"""Small writes gathered into frames: the first is passed on at once, what follows within 20 ms with the next ones.
+
+Never more than one send() takes.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,17 @@ class Gatherer:
         self._sink = sink
         self._pending: dict[Kind, tuple[int, bytearray]] = {}
         self._timer: Timer | None = None
+        self._gather_until = 0.0
 
     def take(self, kind: Kind, data: bytes) -> None:
         """Data of a stream, as it was read."""
         _, pending = self._pending.setdefault(kind, (time.time_ns() // 1000, bytearray()))
         pending += data
-        if len(pending) >= OUTPUT_CHUNK:
+        early = self._gather_until - time.monotonic()
+        if early <= 0 or len(pending) >= OUTPUT_CHUNK:
             self.flush()
         elif self._timer is None:
-            self._timer = self._loop.call_later(COALESCE_S, self.flush)
+            self._timer = self._loop.call_later(early, self.flush)
 
     def flush(self) -> None:
         """Pass on everything, the stream that began first before the other."""
@@ -37,6 +42,7 @@ class Gatherer:
             self._timer.cancel()
             self._timer = None
         pending, self._pending = self._pending, {}
+        self._gather_until = time.monotonic() + COALESCE_S
         for kind, (timestamp_us, data) in pending.items():
             for start in range(0, len(data), OUTPUT_CHUNK):
                 self._sink(kind, timestamp_us, bytes(data[start : start + OUTPUT_CHUNK]))

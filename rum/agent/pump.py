@@ -16,7 +16,10 @@ import termios
 from typing import Callable
 
 from rum.agent.loop import READ, Loop
-from rum.protocol.limits import CHUNK_MAX
+from rum.protocol.limits import OUTPUT_CHUNK
+
+READ_MAX = 4 * OUTPUT_CHUNK
+"""As many whole frames as a pipe of the default capacity holds, and not a few bytes that need one of their own."""
 
 
 class Pump:
@@ -80,7 +83,7 @@ class Pump:
         if self.at_end:
             return False
         try:
-            data = os.read(self._fd, CHUNK_MAX)
+            data = os.read(self._fd, READ_MAX)
         except BlockingIOError:
             return False
         except OSError as exc:

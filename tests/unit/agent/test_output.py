@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from rum.agent import output
+from rum.agent.loop import Loop
 from rum.protocol import Kind, split_output
 from rum.protocol.limits import OUTPUT_CHUNK, RECORD_MAX, RECORD_TAIL
 from tests.unit.agent.harness import Agent, Answer, boot, frames_of, subset, system
@@ -81,6 +83,40 @@ def test_small_writes_are_gathered(agent: Agent) -> None:
     assert answer.stdout == b"".join(b"%d\n" % number for number in range(2000))
     frames = [got for got in answer.frames if got.frame.kind is Kind.STDOUT]
     assert len(frames) < 500
+
+
+def test_the_first_piece_does_not_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "COALESCE_S", 3600.0)
+    passed_on: list[bytes] = []
+    gatherer = output.Gatherer(Loop(), lambda _kind, _when, data: passed_on.append(data))
+    for piece in (b"first", b"second", b"third"):
+        gatherer.take(Kind.STDOUT, piece)
+    assert passed_on == [b"first"]
+    gatherer.flush()
+    assert passed_on == [b"first", b"secondthird"]
+
+
+def test_what_is_gathered_is_passed_on_in_time() -> None:
+    loop = Loop()
+    passed_on: list[bytes] = []
+
+    def take(_kind: Kind, _when: int, data: bytes) -> None:
+        passed_on.append(data)
+        if data.endswith(b"last"):
+            loop.stop()
+
+    gatherer = output.Gatherer(loop, take)
+    for piece in (b"first", b"next", b"last"):
+        gatherer.take(Kind.STDOUT, piece)
+    loop.run()
+    assert b"".join(passed_on) == b"firstnextlast"
+
+
+def test_a_full_pipe_is_whole_frames(agent: Agent) -> None:
+    answer = agent.call("exec", argv=["head", "-c", str(8 * OUTPUT_CHUNK), "/dev/zero"])
+    sizes = [len(split_output(got.frame.payload)[1]) for got in answer.frames if got.frame.kind is Kind.STDOUT]
+    assert sum(sizes) == 8 * OUTPUT_CHUNK
+    assert max(sizes) == OUTPUT_CHUNK
 
 
 def test_no_frame_is_larger_than_one_send(agent: Agent) -> None:
