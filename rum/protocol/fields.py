@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Callable
 
+from rum.protocol.limits import TIMEOUT_MAX_S
+
 Fields = Mapping[str, object]
 
 
@@ -43,13 +45,13 @@ def get_optional_int(fields: Fields, name: str, *, low: int, high: int) -> int |
 
 
 def get_seconds(fields: Fields, name: str) -> float | None:
-    """A positive number of seconds, at most ten years; None where the field is absent or null."""
+    """A positive number of seconds, at most TIMEOUT_MAX_S; None where the field is absent or null."""
     value = fields.get(name)
     if value is None:
         return None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise ValueError(f"{name} must be a number of seconds, not {describe(value)}")
-    if not 0 < value <= 315_360_000:
+    if not 0 < value <= TIMEOUT_MAX_S:
         raise ValueError(f"{name} is {value}, which is not a positive number of seconds")
     return value
 

@@ -95,6 +95,9 @@ KILL_AFTER_S = 5.0
 STRAGGLER_S = 1.0
 """How long output is still waited for after a script's main process has ended, while something holds its pipe."""
 
+TIMEOUT_MAX_S = 315_360_000.0
+"""Ten years, for whoever means for ever: what is larger is a slip, and the sum with a clock need not be a time."""
+
 WAIT_MAX_S = 300.0
 """A script's `after` target is waited for at most so long, then the script runs with a warning."""
 

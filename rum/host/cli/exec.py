@@ -9,6 +9,7 @@ import click
 
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
+from rum.host.cli.seconds import seconds
 from rum.host.show.render import Ending
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--user", help="As whom (default: root).")
 @click.option("--cwd", metavar="DIR", help="In which directory of the guest (default: /).")
 @click.option("--env", metavar="K=V", multiple=True, help="An environment variable; may be given more than once.")
-@click.option("--timeout", "timeout_s", metavar="S", type=click.FloatRange(min=0, min_open=True), help="In seconds.")
+@click.option("--timeout", "timeout_s", metavar="S", type=seconds, help="In seconds.")
 @click.option("-t", "--tty", is_flag=True, help="Give the command a terminal.")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj

@@ -7,6 +7,7 @@ import click
 from rum.host.cli.complete import conditions
 from rum.host.cli.help import command
 from rum.host.cli.options import Options, global_options
+from rum.host.cli.seconds import seconds
 
 DEFAULT_TIMEOUT_S = 600.0
 
@@ -31,7 +32,7 @@ DEFAULT_TIMEOUT_S = 600.0
     "--timeout",
     "timeout_s",
     metavar="S",
-    type=click.FloatRange(min=0, min_open=True),
+    type=seconds,
     default=DEFAULT_TIMEOUT_S,
     help=f"In seconds (default: {DEFAULT_TIMEOUT_S:g}).",
 )

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from pydantic.fields import FieldInfo
 
 from rum.host import sizes
+from rum.protocol.limits import TIMEOUT_MAX_S
 from rum.protocol.scripts import NAME as SCRIPT_NAME
 
 ALLOWED = "x-allowed"
@@ -206,7 +207,8 @@ Command = Annotated[
 ]
 ScriptFile = Annotated[str, text("a path without NUL", min_length=1), only(lambda value: "\0" not in value)]
 Seconds = Annotated[
-    float, Field(gt=0, le=315_360_000, json_schema_extra={ALLOWED: "a positive number of seconds"}, allow_inf_nan=False)
+    float,
+    Field(gt=0, le=TIMEOUT_MAX_S, json_schema_extra={ALLOWED: "a positive number of seconds"}, allow_inf_nan=False),
 ]
 EnvName = Annotated[str, text("letters, digits and _, not a digit first", "[A-Za-z_][A-Za-z0-9_]*")]
 EnvValue = Annotated[str, text("a string without NUL"), only(lambda value: "\0" not in value)]
