@@ -17,9 +17,53 @@ from tests.unit.host.local_guest import CHECKOUT, VsockProxy, local_guest
 HEAVY = {"libvirt", "rich", "pycdlib", "pydantic", "asyncio", "http.client", "rum.host.config.document"}
 
 
-def loaded(trace: str) -> set[str]:
-    """The modules in what `python -X importtime` prints."""
-    return {line.rsplit("|", 1)[1].strip() for line in trace.splitlines() if line.startswith("import time:")}
+PROGRAM = """
+import sys
+from rum.host.__main__ import main
+status = main(sys.argv[1:])
+print("modules", *sys.modules, file=sys.stderr)
+sys.exit(status)
+"""
+"""`rum`, which tells in the end what it has loaded."""
+
+
+def loaded(stderr: str) -> set[str]:
+    """The modules that PROGRAM names."""
+    return set(stderr.splitlines()[-1].removeprefix("modules ").split())
+
+
+def traced(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of `rum`, with what it has loaded as the last line on standard error."""
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def heavy(modules: set[str]) -> set[str]:
+    """Those that not every command should pay for."""
+    return {name for name in modules if name in HEAVY or name.split(".")[0] in HEAVY}
+
+
+def test_version_is_little_more_than_the_interpreter() -> None:
+    done = traced("version")
+    assert (done.returncode, done.stdout[:4]) == (0, "rum ")
+    packages = {"rum", "click", "json", "subprocess", "socket", "dataclasses", "importlib.metadata"}
+    ours = {name for name in loaded(done.stderr) if {name, name.split(".")[0]} & packages}
+    assert ours == {"rum", "rum.host", "rum.host.__main__"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["up", "--help"], ["exec", "--help"]])
+def test_help_loads_what_parses_and_nothing_that_acts(arguments: list[str]) -> None:
+    done = traced(*arguments)
+    assert (done.returncode, done.stdout[:6]) == (0, "Usage:")
+    modules = loaded(done.stderr)
+    assert f"rum.host.cli.{'exec' if arguments[0] == 'exec' else 'vm'}" in modules
+    assert heavy(modules) | (modules & {"rum.host.up", "rum.host.exec", "rum.host.channel.client"}) == set()
 
 
 @pytest.mark.parametrize(
@@ -51,17 +95,10 @@ def test_what_is_used_is_loaded_and_no_more(
         save_state(paths.state_file, state)
         proxy = VsockProxy(paths.vsock_socket, guest.directory / "agent.sock")
         try:
-            done = subprocess.run(
-                [sys.executable, "-X", "importtime", "-m", "rum.host", "-c", str(config), *arguments],
-                env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            done = traced("-c", str(config), *arguments)
         finally:
             proxy.close()
     assert (done.returncode, done.stdout[: len(said)]) == (0, said), done.stderr[-2000:]
     modules = loaded(done.stderr)
     assert f"rum.host.{own}" in modules
-    assert {name for name in modules if name in HEAVY or name.split(".")[0] in HEAVY} == set()
+    assert heavy(modules) == set()
