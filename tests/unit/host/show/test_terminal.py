@@ -363,6 +363,21 @@ def test_what_a_script_prints_cannot_reach_the_terminal_as_more_than_text(tmp_pa
             assert sequence not in screen.raw
 
 
+def test_a_copy_shows_how_far_it_is_until_ctrl_c(tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        # A hole: nobody waits for its end.
+        file.truncate(4 << 30)
+    copy = tmp_path / "copy"
+    with local_guest(tmp_path) as guest, up(guest, "cp", f"{tmp_path}/large", f":{copy}") as screen:
+        screen.until(lambda: re.search(r"[━─]{24} [0-9.]+ MiB of 4 GiB \(\d+ %\), ", screen.text) is not None, "bar")
+        assert screen.cursor_is_hidden
+        screen.child.sendintr()
+        assert screen.finish() == 130
+        assert screen.rows == ["rum: interrupted; what had arrived whole is kept, nothing is there by halves"]
+        assert is_tidy(screen)
+    assert not copy.exists()
+
+
 def test_a_question_is_asked_on_a_terminal_that_nothing_is_drawn_on(tmp_path: Path) -> None:
     with local_guest(tmp_path) as guest, up(guest, "destroy") as screen:
         screen.until_shown("[y/N]")
