@@ -14,6 +14,9 @@ EXIT_BROKEN_PIPE = 141
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """A disk that is full, a quota or limit that is reached, a terminal that is gone."""
 
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as rum.host.errors has it."""
+
 EXIT_HOST = 3
 """This host cannot do it (rum.host.errors.HostError, which is not loaded for this)."""
 
@@ -27,6 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         abandon_streams()
         return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        # Once more, while the first one was being told.
+        return EXIT_INTERRUPTED
     except OSError as exc:
         return end_by_output(exc)
 
@@ -42,9 +48,17 @@ def answer(arguments: list[str]) -> int:
         from rum.host.cli.completion import complete
 
         return complete()
+    return command_line(arguments)
+
+
+def command_line(arguments: list[str]) -> int:
+    """Everything else. Signals wait until what tells of them is loaded: it is no time for a traceback, and no crash."""
+    import signal
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT))
     from rum.host.cli.main import run
 
-    return run(arguments)
+    return run(arguments, before)
 
 
 def version_line() -> str:

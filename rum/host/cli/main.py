@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -24,24 +24,28 @@ ROUTINELY_ENDED = ("proxy", "forward-ports")
 """Helpers that nobody waits for a word of: ssh's connection gets the Ctrl+C that is meant for ssh, too."""
 
 
-def run(arguments: list[str]) -> int:
-    """Run the command line and show how it ended; only BrokenPipeError gets out."""
+def run(arguments: list[str], mask: Iterable[int] = ()) -> int:
+    """Run the command line and show how it ended; only BrokenPipeError and a second Ctrl+C get out.
+
+    `mask`: the signals that are blocked from then on; others may have come already, and wait.
+    """
     with leaving_on_signals():
-        return run_command(arguments)
+        return run_command(arguments, mask)
 
 
-def run_command(arguments: list[str]) -> int:
+def run_command(arguments: list[str], mask: Iterable[int]) -> int:
     """The same, while signals are taken care of."""
     options = Options()
     try:
-        return lead_to_an_end(arguments, options)
+        return lead_to_an_end(arguments, options, mask)
     finally:
         options.close()
 
 
-def lead_to_an_end(arguments: list[str], options: Options) -> int:
+def lead_to_an_end(arguments: list[str], options: Options, mask: Iterable[int]) -> int:
     """Run the command line; whatever exception ends it is shown."""
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # Not cli.main(): it would take broken pipes and Ctrl+C for its own.
         with cli.make_context("rum", arguments, obj=options) as context:
             return int(cli.invoke(context) or 0)
@@ -53,9 +57,9 @@ def lead_to_an_end(arguments: list[str], options: Options) -> int:
         status = EXIT_RUM_FAILED if options.command in IN_THE_GUEST else exc.exit_code
         return end(options, Ending.of_error(options.command, exc, status))
     except (KeyboardInterrupt, click.Abort):
-        return end_by_signal(options, signal.SIGINT)
+        return end_by_signal(options, arguments, signal.SIGINT)
     except SignalExit as exc:
-        return end_by_signal(options, exc.number)
+        return end_by_signal(options, arguments, exc.number)
     except OSError as exc:
         if isinstance(exc, BrokenPipeError) or is_of_output(exc):
             raise
@@ -70,8 +74,9 @@ def end(options: Options, ending: Ending) -> int:
     return ending.exit
 
 
-def end_by_signal(options: Options, number: int) -> int:
+def end_by_signal(options: Options, arguments: Sequence[str], number: int) -> int:
     """Somebody has asked for the end; where the terminal has gone with them, nobody can be told."""
+    heed_json(options, arguments)
     ending = Ending.of_outcome(options.command, outcome_of_signal(options.command, number))
     if options.command in ROUTINELY_ENDED:
         return ending.exit
@@ -84,8 +89,7 @@ def end_by_signal(options: Options, number: int) -> int:
 
 def end_by_usage(options: Options, arguments: Sequence[str], exc: click.UsageError) -> int:
     """A command line that makes no sense; options on it may not have been looked at yet."""
-    if wants_json(arguments):
-        options.output = "json"
+    heed_json(options, arguments)
     command = exc.ctx.command_path if exc.ctx else "rum"
     options.command = options.command or command.removeprefix("rum").strip()
     error = ConfigError(as_ours(exc.format_message()), hint=f"see `{command} --help`")
@@ -99,6 +103,12 @@ def as_ours(text: str) -> str:
     "no such option '--verbos'; did you mean '--verbose'?"
     """
     return (text[:1].lower() + text[1:]).removesuffix(".").replace(". Did", "; did")
+
+
+def heed_json(options: Options, arguments: Sequence[str]) -> None:
+    """The end is told in JSON where that was asked for, also where the command line was not looked at any more."""
+    if wants_json(arguments):
+        options.output = "json"
 
 
 def wants_json(arguments: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rum.host.interrupts import NotedSignals, SignalExit, deferred_signals, leav
 from rum.host.ports.forwards import process_of
 from tests.unit.host.cli.test_commands import command, json_lines, read_up_to, rum
 from tests.unit.host.images.image_server import MIB, serving
-from tests.unit.host.local_guest import local_guest, script_toml, wait_until
+from tests.unit.host.local_guest import CHECKOUT, local_guest, script_toml, wait_until
 from tests.unit.host.ports.test_forwards import free_port
 from tests.unit.host.user_terminal import heeding_signals, user_terminal
 
@@ -102,6 +103,44 @@ def test_control_c_twice_leaves_at_once(tmp_path: Path) -> None:
             assert b"rum: interrupted\r\n" in user.text
             assert user.attributes() == user.before
         gate.touch()
+
+
+HASTY = """
+import os, signal, sys
+
+class Hasty:
+    "Somebody who sends a signal whenever one of these modules is looked for."
+    def find_spec(self, name, path=None, target=None):
+        if name in sys.argv[2].split(","):
+            os.kill(os.getpid(), int(sys.argv[1]))
+
+sys.meta_path.insert(0, Hasty())
+from rum.host.__main__ import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def hasty(number: signal.Signals, modules: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """A command of `rum` that gets signals while it loads these modules."""
+    program = [sys.executable, "-c", HASTY, str(int(number)), modules, *arguments]
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    return subprocess.run(
+        program, env=env, cwd="/", capture_output=True, timeout=60, check=False, preexec_fn=heeding_signals
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_one_that_comes_while_rum_is_loaded_is_told_like_any_other(number: signal.Signals) -> None:
+    done = hasty(number, "rum.host.cli.root", "status")
+    how = b"interrupted" if number == signal.SIGINT else f"ended by {number.name}".encode()
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, b"", b"rum: " + how + b"\n")
+    [told] = json_lines(hasty(number, "rum.host.cli.root", "-o", "json", "status").stdout)
+    assert (told["type"], told["exit"]) == ("done", 128 + number)
+
+
+def test_control_c_while_the_first_one_is_told_leaves_without_a_traceback() -> None:
+    done = hasty(signal.SIGINT, "rum.host.cli.root,rum.host.show.render_json", "-o", "json", "status")
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 def test_control_c_reaches_rum_and_none_of_its_helpers(tmp_path: Path) -> None:
