@@ -223,9 +223,9 @@ class Project:
         )
         return Outcome(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 
-    def up(self, *, expect: int = 0) -> Outcome:
+    def up(self, *arguments: str, expect: int = 0) -> Outcome:
         """`rum -o json up`, which must end with that status."""
-        outcome = self.rum("-o", "json", "up")
+        outcome = self.rum("-o", "json", "up", *arguments)
         assert outcome.exit == expect, f"exit {outcome.exit}\n{outcome.stdout[-4000:]}\n{outcome.stderr[-4000:]}"
         return outcome
 

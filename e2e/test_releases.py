@@ -69,6 +69,14 @@ def times(outcome: Outcome) -> str:
     return f"{outcome.seconds:.1f} s: {', '.join(shown)}"
 
 
+def figures(outcome: Outcome) -> str:
+    """When the guest reached what, by its own clock, and its slowest modules of cloud-init."""
+    (boot,) = outcome.of_type("guest_boot")
+    reached = [(stage["name"], stage["start_ms"] + (stage["took_ms"] or 0)) for stage in boot["stages"]]
+    modules = [f"{module['name']} {module['took_ms'] / 1000:.1f}" for module in boot["modules"]]
+    return f"{', '.join(f'{name} {at / 1000:.1f}' for name, at in reached)}; {', '.join(modules)}"
+
+
 @pytest.fixture(scope="module")
 def project(make_project: MakeProject) -> Project:
     made = make_project("releases")
@@ -93,8 +101,9 @@ def up(project: Project) -> Project:
 
 def test_a_failing_script_of_the_first_boot_is_named(story: Story) -> None:
     story.configure(FAILING)
-    outcome = story.project.up(expect=1)
+    outcome = story.project.up("-v", expect=1)
     story.note("first boot, script fails", times(outcome))
+    story.note("first boot, in the guest", figures(outcome))
     result = outcome.result()
     assert (result["failed_script"], result["exit_code"], result["first_boot"]) == ("system", 7, True)
     assert outcome.output("system", "stderr") == "the reason\n"
