@@ -1,0 +1,47 @@
+"""Ports of this host that lead to a guest through QEMU's user network, as they would without rum."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+
+BANNER = b"SSH-2.0"
+
+ATTEMPT_S = 1.0
+"""QEMU accepts for the guest: where that has no network yet, nothing follows."""
+
+BETWEEN_S = 0.05
+
+
+def forward(domain: str, guest_port: int, env: Mapping[str, str]) -> int:
+    """A port of 127.0.0.1 that leads to the guest's, from now on until it ends. Raises CalledProcessError."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    rule = f"hostfwd_add tcp:127.0.0.1:{port}-:{guest_port}"
+    command = ["virsh", "qemu-monitor-command", domain, "--hmp", rule]
+    said = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    if said:
+        raise OSError(f"QEMU answers {said!r} to {rule!r}")
+    return port
+
+
+def banner_at(port: int, within_s: float) -> float:
+    """When, by the monotonic clock, sshd's first words came. Raises TimeoutError."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if first_words(port).startswith(BANNER):
+            return time.monotonic()
+        time.sleep(BETWEEN_S)
+    raise TimeoutError(f"no sshd answered within {within_s:.0f} s")
+
+
+def first_words(port: int) -> bytes:
+    """What is said to a new connection; nothing where nobody is there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), ATTEMPT_S) as sock:
+            return sock.recv(len(BANNER))
+    except OSError:
+        return b""
