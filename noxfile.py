@@ -200,6 +200,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def growth(session: nox.Session) -> None:
+    """How costs grow with the number of scripts and runs, and the output: docs/growth.md; `-- --help` has the options.
+
+    The curve of many VMs comes from `e2e_scale -- --curves docs/growth.json`.
+    """
+    session.install(".[e2e]", "matplotlib>=3.8,<4")
+    session.run("python", "-m", "e2e.bench.growth", *session.posargs)
+
+
+@nox.session
 def e2e_matrix(session: nox.Session) -> None:
     """First boot, failure, retry and reboot on each Debian release, timed, and guests that cannot be provisioned.
 

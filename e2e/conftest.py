@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rounds", type=int, default=1, metavar="N", help="how often the power is lost")
     group.addoption("--seed", type=int, metavar="N", help="repeats the moments of an earlier run, which printed it")
     group.addoption("--vms", type=int, default=3, metavar="N", help="how many VMs are up at once in the end")
+    group.addoption("--curves", type=Path, metavar="FILE", help="where to keep how commands grow with their number")
     group.addoption("--stream-mb", type=int, default=20, metavar="N", help="what goes through exec, in MB")
     group.addoption("--forward-mb", type=int, default=20, metavar="N", help="what goes through a port, in MB")
 

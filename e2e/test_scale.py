@@ -1,6 +1,7 @@
 """Ten VMs on one host at once: how commands grow with their number, and that nothing is left of them in the end.
 
-`nox -s e2e_scale -- --vms 10`; with an emulated CPU a quarter of an hour.
+`nox -s e2e_scale -- --vms 10`; with an emulated CPU a quarter of an hour. What is measured goes into the page that
+`e2e.bench.growth` makes where `--curves` names its file.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ import signal
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from e2e.bench import environment
+from e2e.bench.growth.curve import Curve, Point, Subject, keep, table
 from e2e.conftest import MakeProject, Measured
 from e2e.project import Project, poll, read_if_there
 
 RUNS = 5
 """Of which the median is taken."""
 
-COMMANDS = {"status": ("status",), "list": ("list",), "exec true": ("exec", "--", "true")}
+COMMANDS = {"rum status": ("status",), "rum list": ("list",), "rum exec true": ("exec", "--", "true")}
 
 MACHINE = """
 [resources]
@@ -35,20 +37,6 @@ disk = "4G"
 """
 
 HOMES = {"XDG_STATE_HOME": "state", "XDG_CONFIG_HOME": "config", "XDG_RUNTIME_DIR": "run"}
-
-
-@dataclass(frozen=True)
-class Step:
-    """What commands take while so many VMs are up: medians, in seconds; `up` is that of the last one."""
-
-    vms: int
-    up: float
-    medians: dict[str, float]
-
-    def row(self) -> str:
-        """A line of the table."""
-        cells = [str(self.vms), f"{self.up:.0f} s", *(f"{1000 * self.medians[name]:.0f} ms" for name in COMMANDS)]
-        return f"| {' | '.join(cells)} |"
 
 
 @pytest.fixture(scope="module")
@@ -77,31 +65,41 @@ def projects(request: pytest.FixtureRequest, home: Path, image: str, make_projec
     return made
 
 
-def measure(project: Project, vms: int, up: float) -> Step:
-    """Run each of the commands some times."""
-    medians = {}
-    for name, command in COMMANDS.items():
-        outcomes = [project.rum(*command) for _ in range(RUNS)]
-        assert {outcome.exit for outcome in outcomes} == {0}, outcomes[-1].stderr
-        medians[name] = statistics.median(outcome.seconds for outcome in outcomes)
-    return Step(vms, up, medians)
-
-
 @pytest.fixture(scope="module")
-def steps(projects: list[Project]) -> list[Step]:
-    """One VM after the other is started."""
-    return [measure(project, number, project.up().seconds) for number, project in enumerate(projects, start=1)]
+def grown(projects: list[Project], image: str) -> Subject:
+    """What commands take with ever more VMs. One after the other is started, and left until it is idle: what is to be
+    seen is no shortage of processors.
+    """
+    points: dict[str, list[Point]] = {label: [] for label in ("rum up", *COMMANDS)}
+    for vms, project in enumerate(projects, start=1):
+        points["rum up"].append(Point(vms, project.up().seconds))
+        project.guest("systemctl is-system-running --wait || true")
+        for label, command in COMMANDS.items():
+            points[label].append(Point(vms, median_s(project, command)))
+    curves = tuple(Curve(label, tuple(found)) for label, found in points.items())
+    return Subject("vms", "So many VMs on one host", "VMs", curves, environment.in_short(image))
 
 
-def test_commands_hardly_grow_with_the_number_of_vms(steps: list[Step], measured: Measured) -> None:
-    header = f"| VMs | `up` of this one | {' | '.join(f'`{name}`' for name in COMMANDS)} |"
-    measured("\n".join([header, "|---" * (2 + len(COMMANDS)) + "|", *(step.row() for step in steps)]))
-    first, last = steps[0], steps[-1]
-    one_by_one = first.medians["list"] + (last.vms - 1) * first.medians["exec true"]
-    assert last.vms == 1 or last.medians["list"] < one_by_one, "`rum list` asks all of them at the same time"
+def median_s(project: Project, command: Sequence[str]) -> float:
+    """What the command takes, in seconds."""
+    outcomes = [project.rum(*command) for _ in range(RUNS)]
+    assert {outcome.exit for outcome in outcomes} == {0}, outcomes[-1].stderr
+    return statistics.median(outcome.seconds for outcome in outcomes)
 
 
-def test_all_of_them_answer_each_with_its_own(projects: list[Project], steps: list[Step]) -> None:
+def test_commands_hardly_grow_with_the_number_of_vms(
+    grown: Subject, measured: Measured, request: pytest.FixtureRequest
+) -> None:
+    measured(table(grown))
+    if curves := request.config.getoption("--curves"):
+        keep(curves, grown)
+    seconds = {curve.label: [point.seconds for point in curve.points] for curve in grown.curves}
+    vms = len(seconds["rum list"])
+    one_by_one = seconds["rum list"][0] + (vms - 1) * seconds["rum exec true"][0]
+    assert vms == 1 or seconds["rum list"][-1] < one_by_one, "`rum list` asks all of them at the same time"
+
+
+def test_all_of_them_answer_each_with_its_own(projects: list[Project], grown: Subject) -> None:
     assert len({project.boot_id() for project in projects}) == len(projects)
     listed = projects[0].rum("-o", "json", "list")
     vms = [event for event in listed.events if event["type"] == "vm"]
@@ -111,7 +109,7 @@ def test_all_of_them_answer_each_with_its_own(projects: list[Project], steps: li
     assert len(cids) == len(projects)
 
 
-def test_nothing_is_left_of_them(projects: list[Project], steps: list[Step], home: Path) -> None:
+def test_nothing_is_left_of_them(projects: list[Project], grown: Subject, home: Path) -> None:
     for project in projects:
         assert project.rum("destroy", "-y").exit == 0
     for _ in poll(30, "the end of all that served them"):

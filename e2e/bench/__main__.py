@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 if every row was measured, and with --strict none missed its target."""
     options = _parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+        signal.signal(number, leave)
     try:
         return _list() if options.list else _fill(options) if options.fill else _measure(options)
     except (OSError, ValueError, HostError, subprocess.CalledProcessError) as error:
@@ -84,7 +84,7 @@ def _measure(options: argparse.Namespace) -> int:
         raise HostError("the benchmark runs as an ordinary user: root has no qemu:///session")
     chosen = [one for one in EXPERIMENTS if not options.only or one.name in options.only]
     options.results.parent.mkdir(parents=True, exist_ok=True)
-    bench = Bench(_image(options.image), environment.patience(), quick=options.quick)
+    bench = Bench(image_of(options.image), environment.patience(), quick=options.quick)
     try:
         results = run(bench, chosen, options.results, EXPERIMENTS)
     finally:
@@ -95,7 +95,7 @@ def _measure(options: argparse.Namespace) -> int:
     return _status(results, chosen, strict=options.strict)
 
 
-def _image(name: str) -> str:
+def image_of(name: str) -> str:
     """The path of a built image, else the name."""
     if name not in RECIPES:
         return name
@@ -116,7 +116,7 @@ def _status(results: Results, experiments: Sequence[Experiment], *, strict: bool
     return EXIT_INCOMPLETE if missing or (strict and missed) else 0
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
+def leave(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 

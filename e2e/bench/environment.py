@@ -42,6 +42,13 @@ def of_host(image: str) -> dict[str, str]:
     return found
 
 
+def in_short(image: str) -> str:
+    """What a figure depends on most, in words."""
+    known = of_host(image)
+    figures = f"{known['host CPUs']} host CPUs, QEMU {known['QEMU']}, {known['date']}"
+    return f"{known['image']}, accelerator {known['accelerator']}, transport {known['transport']}, {figures}"
+
+
 def of_guest(bench: Bench) -> dict[str, str]:
     """What the shared guest says of itself."""
     done = bench.guest.run(["sh", "-c", IN_GUEST])
