@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from e2e.bench import environment, table
+from e2e.bench import anatomy, environment, first_boot, table
 from e2e.bench.context import Bench
 from e2e.bench.experiment import Experiment
 from e2e.bench.experiments import EXPERIMENTS
@@ -107,6 +107,8 @@ def image_of(name: str) -> str:
 def _publish(results: Results) -> None:
     results.write(PUBLISHED, EXPERIMENTS)
     table.fill(PAGE, table.report(results.judge(EXPERIMENTS), results.environment))
+    if measured := results.attempts[first_boot.EXPERIMENT.name].measured:
+        table.fill(PAGE, anatomy.table(measured), anatomy.BEGIN, anatomy.END)
 
 
 def _status(results: Results, experiments: Sequence[Experiment], *, strict: bool) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from e2e.bench import nocloud, user_network
+from e2e.bench import anatomy, nocloud, user_network
+from e2e.bench.anatomy import Moments
 from e2e.bench.context import Bench
 from e2e.bench.disks import base_of, make_disk
 from e2e.bench.experiment import Experiment, Measured, Row, Series, excess_at_most, ratio_at_most
@@ -34,12 +35,14 @@ script = "{SCRIPT}"
 
 @dataclass(frozen=True)
 class Boot:
-    """A boot by `rum up`, in seconds: to the agent's first answer and to sshd's, both since the domain's start, and
-    the whole command."""
+    """A boot by `rum up`, in seconds: to the agent's first answer and to sshd's, since the domain's start, as its other
+    moments are, and the whole command.
+    """
 
     agent: float
     sshd: float
     command: float
+    moments: Moments
 
 
 @dataclass
@@ -58,6 +61,8 @@ class Rounds:
             "sshd": Series.of("sshd's banner", "s", [boot.sshd for boot in self.early]),
             "up": Series.of("rum up", "s", [boot.command for boot in self.early]),
             "by-hand": Series.of("cloud-init and ssh", "s", self.by_hand),
+            **anatomy.series("early", [boot.moments for boot in self.early]),
+            **anatomy.series("by-runcmd", [boot.moments for boot in self.by_runcmd]),
         }
 
 
@@ -100,7 +105,7 @@ def watched_up(project: Project, limit_s: float) -> Boot:
         answered = time.monotonic()
         outcome = live.finish(limit_s)
         assert outcome.exit == 0, outcome.stderr
-        return Boot(answered - begun, sshd.result() - begun, outcome.seconds)
+        return Boot(answered - begun, sshd.result() - begun, outcome.seconds, anatomy.moments(project, begun))
 
 
 def is_done(phase: str) -> Callable[[Json], bool]:

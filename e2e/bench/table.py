@@ -15,13 +15,13 @@ HEADER = "| what | measured against | target | measured | |\n|---|---|---|---|--
 REASON_MISSING = "nobody has looked into it yet"
 
 
-def fill(page: Path, text: str) -> None:
+def fill(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Put the text between the two markers of the page. Raises ValueError where they are not there, OSError."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
+    before, found_begin, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
         raise ValueError(f"{page} has not both of the lines that the table belongs between")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def report(verdicts: Sequence[Verdict], environment: Mapping[str, str]) -> str:

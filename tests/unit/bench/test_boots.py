@@ -9,7 +9,8 @@ from e2e.bench.experiment import Experiment, Measured
 from e2e.bench.first_boot import Boot, Rounds, is_done
 from e2e.bench.later_boot import Samples
 
-FIRST = Rounds([Boot(30, 38, 50), Boot(32, 40, 52)], [Boot(60, 35, 80)], [70.0])
+MOMENTS = {"the kernel begins": 2.0, "the agent listens": 29.0}
+FIRST = Rounds([Boot(30, 38, 50, MOMENTS), Boot(32, 40, 52, MOMENTS)], [Boot(60, 35, 80, MOMENTS)], [70.0])
 LATER = Samples([10.0, 11.0], [10.5, 11.7], [4.0], [3.5])
 
 
