@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from e2e.bench import anatomy, nocloud, user_network
@@ -96,16 +95,16 @@ def one_round(bench: Bench, project: Project, rounds: Rounds) -> None:
 def watched_up(project: Project, limit_s: float) -> Boot:
     """`rum up`, watched. Raises AssertionError, TimeoutError."""
     live = project.start("up")
-    with ThreadPoolExecutor(1) as pool:
-        live.wait_for(is_done("domain"), limit_s)
-        begun = time.monotonic()
-        port = user_network.forward(f"rum-{project.state_dir.name}", 22, project.environment)
-        sshd = pool.submit(user_network.banner_at, port, limit_s)
+    live.wait_for(is_done("domain"), limit_s)
+    begun = time.monotonic()
+    port = user_network.forward(f"rum-{project.state_dir.name}", 22, project.environment)
+    with user_network.BannerWatch(port) as sshd:
         live.wait_for(is_done("boot"), limit_s)
         answered = time.monotonic()
         outcome = live.finish(limit_s)
         assert outcome.exit == 0, outcome.stderr
-        return Boot(answered - begun, sshd.result() - begun, outcome.seconds, anatomy.moments(project, begun))
+        moments = anatomy.moments(project, begun)
+        return Boot(answered - begun, sshd.wait(limit_s) - begun, outcome.seconds, moments)
 
 
 def is_done(phase: str) -> Callable[[Json], bool]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
+from typing import Self
 
 BANNER = b"SSH-2.0"
 
@@ -28,14 +30,35 @@ def forward(domain: str, guest_port: int, env: Mapping[str, str]) -> int:
     return port
 
 
-def banner_at(port: int, within_s: float) -> float:
-    """When, by the monotonic clock, sshd's first words came. Raises TimeoutError."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if first_words(port).startswith(BANNER):
-            return time.monotonic()
-        time.sleep(BETWEEN_S)
-    raise TimeoutError(f"no sshd answered within {within_s:.0f} s")
+class BannerWatch:
+    """Looks for sshd's first words at a port, in a thread of its own, until the block's end."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._seen_at: float | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def wait(self, within_s: float) -> float:
+        """When, by the monotonic clock, they came. Raises TimeoutError."""
+        self._thread.join(within_s)
+        if self._seen_at is None:
+            raise TimeoutError(f"no sshd answered within {within_s:.0f} s")
+        return self._seen_at
+
+    def _look(self) -> None:
+        while not self._over.wait(BETWEEN_S):
+            if first_words(self._port).startswith(BANNER):
+                self._seen_at = time.monotonic()
+                return
 
 
 def first_words(port: int) -> bytes:

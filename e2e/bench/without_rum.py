@@ -55,7 +55,8 @@ def boot_by_hand(
     nocloud.write_seed(iso, nocloud.by_hand(USER, key.with_suffix(".pub").read_text(), f"{script}\ntouch {MARK}"))
     with running(without_rum(definition, overlay, iso), env):
         port = user_network.forward(DOMAIN, 22, env)
-        user_network.banner_at(port, limit_s)
+        with user_network.BannerWatch(port) as sshd:
+            sshd.wait(limit_s)
         # One connection that stays, which costs the guest less than one after the other.
         look = f"until test -e {MARK}; do sleep {LOOK_EVERY_S}; done"
         command = [*SSH, "-i", str(key), "-p", str(port), f"{USER}@127.0.0.1", look]
