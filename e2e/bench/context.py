@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from e2e.bench.raw import RawPeer
-from e2e.bench.ways import GuestAgent, Ssh, free_port
+from e2e.bench.user_network import free_port
+from e2e.bench.ways import GuestAgent, Ssh
 from e2e.project import Project
 from rum.host import GuestVm, open_guest
 

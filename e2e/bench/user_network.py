@@ -19,14 +19,19 @@ BETWEEN_S = 0.05
 
 def forward(domain: str, guest_port: int, env: Mapping[str, str]) -> int:
     """A port of 127.0.0.1 that leads to the guest's, from now on until it ends. Raises CalledProcessError."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
+    port = free_port()
     rule = f"hostfwd_add tcp:127.0.0.1:{port}-:{guest_port}"
     command = ["virsh", "qemu-monitor-command", domain, "--hmp", rule]
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
     if said:
         raise OSError(f"QEMU answers {said!r} to {rule!r}")
+    return port
+
+
+def free_port() -> int:
+    """A port of this host's loopback that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
     return port
 
 

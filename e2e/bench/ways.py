@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from e2e.bench import user_network
 from e2e.project import Project, poll
 from rum.host import GuestVm
 
@@ -43,13 +44,7 @@ class Ssh:
     @cached_property
     def port(self) -> int:
         """The host's end of the forward, asked of QEMU's monitor."""
-        port = free_port()
-        domain = f"rum-{self.project.state_dir.name}"
-        ask = f"hostfwd_add hostnet0 tcp:127.0.0.1:{port}-:22"
-        command = ["virsh", "qemu-monitor-command", "--hmp", domain, ask]
-        done = subprocess.run(command, env=self.project.environment, capture_output=True, text=True, check=True)
-        assert not done.stdout.strip(), done.stdout
-        return port
+        return user_network.forward(f"rum-{self.project.state_dir.name}", 22, self.project.environment)
 
     def command(self, *words: str, master: bool = False) -> list[str]:
         """A command line for these words in the guest; with `master` over the one connection that stays open."""
@@ -128,10 +123,3 @@ class GuestAgent:
     def close(self) -> None:
         """Leave it; the guest's end stops with the guest."""
         self._sock.close()
-
-
-def free_port() -> int:
-    """A port of this host's loopback that nobody has now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
