@@ -15,13 +15,18 @@ EXTRAS = PROJECT["optional-dependencies"]
 RELEASES = ("debian-11", "debian-12", "debian-13", "debian-sid")
 AGENT = ["rum/__init__.py", "rum/protocol", "rum/agent", "rum/transfer"]
 
+DEVICES = ("test_drives.py", "test_images.py", "test_mounts.py", "test_network.py")
+"""What needs boots with devices of their own."""
+
 APART = (
-    "test_transport.py",
-    "test_power_loss.py",
-    "test_host_faults.py",
-    "test_scale.py",
-    "test_releases.py",
+    *DEVICES,
     "test_altered_images.py",
+    "test_broken_images.py",
+    "test_host_faults.py",
+    "test_power_loss.py",
+    "test_releases.py",
+    "test_scale.py",
+    "test_transport.py",
     "test_vhost_vsock.py",
     "system",
 )
@@ -152,6 +157,12 @@ def e2e(session: nox.Session) -> None:
 
 
 @nox.session
+def e2e_devices(session: nox.Session) -> None:
+    """Drives of every file system, mounts, EFI, no network card, two downloads at once: each boots VMs of its own."""
+    run_e2e(session, *(f"e2e/{name}" for name in DEVICES), *session.posargs)
+
+
+@nox.session
 def e2e_nested(session: nox.Session) -> None:
     """Under KVM with the kernel's vhost-vsock, also where there is neither; `-- e2e/test_X.py` for more than the core.
 
@@ -220,7 +231,7 @@ def e2e_matrix(session: nox.Session) -> None:
         return
     for release in RELEASES:
         run_e2e(session, "e2e/test_releases.py", "--image", release, *session.posargs)
-    run_e2e(session, "e2e/test_altered_images.py", *session.posargs)
+    run_e2e(session, "e2e/test_altered_images.py", "e2e/test_broken_images.py", *session.posargs)
 
 
 @nox.session

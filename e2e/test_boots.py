@@ -13,8 +13,20 @@ from e2e.conftest import MakeProject
 from e2e.project import Live, Outcome, Project, poll
 
 CONFIG = """
+[drives.data]
+size = "64M"
+
+[[fs.ext4]]
+drive = "data"
+target = "/srv/data"
+
+[[mounts]]
+source = "shared"
+target = "/srv/shared"
+
 [provision.system]
 script = '''
+touch /srv/data/kept
 echo "system-marker-7c1d out"
 echo "system-marker-7c1d err" >&2
 echo s >> /var/tmp/system-runs
@@ -52,6 +64,7 @@ file = "a-between.sh"
 def project(make_project: MakeProject) -> Project:
     made = make_project("boots")
     made.configure(CONFIG)
+    (made.directory / "shared").mkdir()
     (made.directory / "a-between.sh").write_text(
         "#!/bin/bash\nnames=(a between)\necho ${names[*]} >> /var/tmp/sequence\n"
     )
@@ -98,18 +111,21 @@ class TestFirstBoot:
         project.guest("test -s /var/lib/rum/.system-provisioned")
 
     def test_runs_scripts_by_order_and_then_by_name(self, project: Project, first_up: Outcome) -> None:
-        expected = ["system", "a-between", "between", "boot"]
-        assert first_up.result()["ran"] == expected
+        assert first_up.result()["ran"] == ["drives", "system", "a-between", "between", "boot"]
         assert project.guest("cat /var/tmp/sequence").splitlines() == ["system", "a between", "between", "boot"]
 
     def test_streams_output_while_the_script_still_runs(self, first_up: Outcome) -> None:
         # The script exits 9 unless the host, having read its first line, made a file in the guest.
         exits = {event["name"]: event["exit_code"] for event in first_up.of_type("script_exited")}
-        assert exits == {"system": 0, "a-between": 0, "between": 0, "boot": 0}
+        assert exits == {"drives": 0, "system": 0, "a-between": 0, "between": 0, "boot": 0}
 
     def test_keeps_stdout_and_stderr_apart(self, first_up: Outcome) -> None:
         assert first_up.output("system", "stdout") == "system-marker-7c1d out\n"
         assert first_up.output("system", "stderr") == "system-marker-7c1d err\n"
+
+    def test_makes_the_drive_and_mounts_what_the_host_shares(self, project: Project, first_up: Outcome) -> None:
+        project.guest("findmnt -n -t ext4 /srv/data && test -e /srv/data/kept && uname -n > /srv/shared/from-the-guest")
+        assert (project.directory / "shared/from-the-guest").read_text().strip() == project.directory.name
 
     def test_tells_where_the_guests_boot_went(self, first_up: Outcome) -> None:
         (boot,) = first_up.of_type("guest_boot")
@@ -161,6 +177,9 @@ class TestReboot:
         assert logs.exit == 0, logs.stderr
         assert logs.of_type("run_started")[-1]["trigger"] == "boot"
         assert "number 2 first=0" in logs.output("boot")
+
+    def test_drive_and_mount_are_there_again(self, project: Project) -> None:
+        project.guest("test -e /srv/data/kept -a -e /srv/shared/from-the-guest")
 
     def test_up_after_it_has_nothing_to_do(self, project: Project) -> None:
         project.up()
