@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 
 from e2e.project import RUM, Project
 from rum.host import choose_accelerator, choose_transport
+
+TAB = """
+eval "$1"; shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_rum_completion rum
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+"""What bash does at the TAB key, with the words of the line."""
 
 
 def findings(vm: Project) -> dict[str, dict[str, str]]:
@@ -42,19 +51,23 @@ def test_it_changes_nothing_and_its_last_line_is_the_verdict(vm: Project, tmp_pa
 
 
 def test_the_shell_is_offered_the_runs_and_scripts_of_this_vm(vm: Project) -> None:
-    def offered(words: str) -> list[str]:
-        asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_RUM_COMPLETE": "bash_complete"}
+    script = vm.rum("completion", "bash").stdout
+
+    def offered(*words: str) -> list[str]:
         done = subprocess.run(
-            [RUM],
+            ["bash", "--norc", "-c", TAB, "bash", script, *words],
             cwd=vm.directory,
-            env={**vm.environment, **asked},
+            env={**vm.environment, "PATH": f"{RUM.parent}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             timeout=60,
             check=True,
         )
-        return re.findall(r"^plain,(.*)$", done.stdout, re.MULTILINE)
+        assert done.stderr == ""
+        return done.stdout.splitlines()
 
     last_run = vm.status()["last_run"]["run_id"]
-    assert last_run in offered("rum logs --run ")
-    assert offered("rum logs --scrip") == ["--script"]
+    assert last_run in offered("rum", "logs", "--run", "")
+    assert offered("rum", "logs", "--run", last_run[:6]) == [last_run]
+    assert {"system", "boot"} <= set(offered("rum", "provision", "--from", ""))
+    assert offered("rum", "logs", "--scrip") == ["--script"]

@@ -83,6 +83,17 @@ def test_another_user_has_what_a_login_gives(vm: Project) -> None:
     assert done.exit == 0
 
 
+def test_arguments_arrive_as_they_were_given(vm: Project) -> None:
+    given = ["", "two words", "two\nlines", "*", "$HOME", "'", "--", "-c", "\u00e9"]
+    assert vm.rum("exec", "--", "printf", r"%s\0", *given).stdout == "".join(f"{argument}\0" for argument in given)
+
+
+def test_directory_variables_and_time_are_the_callers(vm: Project) -> None:
+    said = ("exec", "--cwd", "/var/tmp", "--env", "GREETING=hello, guest", "--timeout", str(2 * vm.patience))
+    done = vm.rum(*said, "--", "sh", "-c", 'pwd; echo "$GREETING"; exec sleep 1000')
+    assert (done.exit, done.stdout) == (124, "/var/tmp\nhello, guest\n")
+
+
 class TestTerminal:
     def test_a_program_that_fills_the_screen_follows_its_size(self, vm: Project) -> None:
         with terminal(vm, "exec", "-t", "--", "python3", "-c", SCREEN, size=(30, 90)) as child:

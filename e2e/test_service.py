@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -201,22 +205,39 @@ def test_a_killed_agent_is_reported_and_the_next_up_goes_on(project: Project, pa
     assert agent_of(project).pid != before.pid
 
 
-def test_stays_small_whatever_streams_through_it(
+def sha256_of(path: Path) -> str:
+    """Of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def test_loses_and_garbles_nothing_and_stays_small_whatever_streams_through_it(
     project: Project, request: pytest.FixtureRequest, tmp_path: Path, measured: Measured
 ) -> None:
-    size = request.config.getoption("--stream-mb") * 1_000_000
-    file = tmp_path / "streamed"
-    with file.open("wb") as stdout:
-        command = project.command("exec", "--", "head", "-c", str(size), "/dev/zero")
-        subprocess.run(command, env=project.environment, stdin=subprocess.DEVNULL, stdout=stdout, check=True)
-    assert file.stat().st_size == size
-    with file.open("rb") as stdin:
-        command = project.command("exec", "--", "wc", "-c")
-        counted = subprocess.run(command, env=project.environment, stdin=stdin, capture_output=True, check=True)
-    assert int(counted.stdout) == size
-    file.unlink()
+    megabytes = request.config.getoption("--stream-mb")
+    sent, back = tmp_path / "sent", tmp_path / "back"
+    with sent.open("wb") as file:
+        for _ in range(megabytes):
+            file.write(os.urandom(1_000_000))
+    expected = sha256_of(sent)
+    settings: dict[str, Any] = {"env": project.environment, "check": True}
+    begun = time.monotonic()
+    with sent.open("rb") as stdin:
+        command = project.command("exec", "--", "sha256sum")
+        summed = subprocess.run(command, stdin=stdin, stdout=subprocess.PIPE, text=True, **settings)
+    assert summed.stdout.split()[0] == expected
+    there = time.monotonic()
+    with sent.open("rb") as stdin, back.open("wb") as stdout:
+        subprocess.run(project.command("exec", "--", "cat"), stdin=stdin, stdout=stdout, **settings)
+    and_back = time.monotonic()
+    assert sha256_of(back) == expected
+    sent.unlink()
+    back.unlink()
     agent = agent_of(project)
-    measured(f"agent after {size // 1_000_000} MB each way: RSS {agent.rss} KiB, at most {agent.peak} KiB")
+    measured(
+        f"exec, {megabytes} MB with equal sha256: {there - begun:.0f} s to the guest's sha256sum, "
+        f"{and_back - there:.0f} s there and back through cat; agent: RSS {agent.rss} KiB, at most {agent.peak} KiB"
+    )
     assert agent.rss < 20 * 1024
     assert agent.peak < 30 * 1024
 

@@ -48,6 +48,8 @@ def test_status_says_what_there_is_and_what_to_do(vm: Project) -> None:
     assert found["config"] == str(vm.directory / "rum.toml")
     assert (found["cpus"], found["memory_mb"]) == (2, 768)
     assert [script["last"]["exit_code"] for script in found["agent"]["scripts"]] == [0, 0]
+    (ours,) = vm.rum("-o", "json", "version").events
+    assert found["agent"]["agent_version"] == ours["version"]
     shown = vm.rum("status")
     assert shown.stdout.splitlines()[0].endswith(": running, provisioned")
     assert lines(shown)["script"] == "boot (boot, order 200): passed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -80,6 +81,28 @@ def test_a_failure_shows_its_last_lines_once(scratch: Project) -> None:
         assert is_tidy(screen)
     assert [row for row in screen.rows if "line 30" in row] == ["  | line 30"]
     assert screen.rows[-1].startswith("rum: fix it and run `rum provision --boot` again")
+
+
+def test_a_pipe_gets_plain_lines_and_with_q_the_outcome(scratch: Project) -> None:
+    with_boot_script(scratch, r"printf '\033[31mred\033[0m\n10 %%\r50 %%\n'; echo odd >&2")
+    piped = scratch.rum("provision", "--boot")
+    assert piped.exit == 0, piped
+    assert {"shown | red", "shown | 50 %", "shown ! odd"} <= set(piped.stdout.splitlines())
+    assert re.findall(r"[\x00-\x09\x0b-\x1f\x7f]", piped.stdout) == []
+    quiet = scratch.rum("-q", "provision", "--all")
+    assert (quiet.exit, quiet.stderr) == (0, "")
+    assert re.fullmatch(r"VM \S+ is up: 3 scripts passed \(.+\)\n", quiet.stdout)
+
+
+def test_destroy_asks_and_no_is_no(vm: Project) -> None:
+    before = vm.boot_id()
+    with typed(vm, "destroy") as screen:
+        screen.until_shown("Remove it? [y/N]:")
+        assert "root disk" in screen.text
+        screen.child.sendline("n")
+        assert screen.finish() == 130
+        assert screen.rows[-1].startswith("rum: say -y") or "was not destroyed" in screen.text
+    assert vm.boot_id() == before
 
 
 def test_ctrl_c_leaves_a_tidy_terminal(scratch: Project) -> None:
