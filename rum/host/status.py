@@ -10,6 +10,7 @@ from rum.host.errors import HostError
 from rum.host.json_lines.answers import Agent, DriveFile, ForwardedPort, LastRun, MountedDirectory, State, Status
 from rum.host.ports.forwards import forwarded, without_forwards
 from rum.host.runs.logs import last_run
+from rum.host.runs.standing import COMMAND, is_spoilt, unfinished
 from rum.host.store import LastStart, VmState
 from rum.host.survey import Sight, look
 from rum.host.vm.known import KnownVm
@@ -116,11 +117,18 @@ def next_step(seen: Sight, latest: Message | None) -> str | None:
         return "it boots, or its agent has died: `rum wait --for agent` waits, `rum logs --console` shows the boot"
     if seen.agent.get("run"):
         return "`rum logs --follow` shows the run"
-    if latest and is_failure_of(seen.agent, latest):
-        return "`rum logs --failed` shows why; fix it and run `rum up` again"
+    if latest and is_failure_of(seen.agent, latest) and (again := what_runs_it_again(seen.agent)):
+        return f"`rum logs --failed` shows why; fix it and run `{again}` again"
     if not seen.agent.get("system_provisioned"):
         return "`rum up` provisions it"
     return "`rum ssh` logs in, `rum exec -- COMMAND` runs a command"
+
+
+def what_runs_it_again(agent: Mapping[str, object]) -> str | None:
+    """The command that runs what has not passed; None where all has by now."""
+    if unfinished(agent):
+        return COMMAND
+    return "rum provision --system" if is_spoilt(agent) else None
 
 
 def is_failure_of(agent: Mapping[str, object], latest: Mapping[str, object]) -> bool:

@@ -136,7 +136,10 @@ def answers(waiting: Waiting) -> Answer:
 
 
 def has_passed(waiting: Waiting) -> Answer:
-    """Every script has passed, the boot scripts in this boot; the latest run of this boot that failed is the end."""
+    """Every script has passed, the boot scripts in this boot; where one has not, the latest run's failure is the end.
+
+    It is not where nothing is missing: `rum up` would have nothing to run either.
+    """
     while True:
         with waiting.connect() as connection:
             status = connection.call("status", deadline=waiting.deadline.at_most(CALL_PATIENCE_S))
@@ -147,9 +150,10 @@ def has_passed(waiting: Waiting) -> Answer:
         ended = follow_run(waiting.connect(), str(run.get("run_id")), waiting.check)
         if ended is not None:
             return ended
-    ended = latest_run(waiting.connect(), status.get("boot_id"), waiting.check)
     missing = unfinished(status)
-    return ended or (Tried(False, missing) if missing else None)
+    if not missing:
+        return None
+    return latest_run(waiting.connect(), status.get("boot_id"), waiting.check) or Tried(False, missing)
 
 
 def passes(command: str, limit_s: float | None = None) -> Callable[[Waiting], Answer]:

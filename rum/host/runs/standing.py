@@ -90,13 +90,21 @@ def unfinished(status: Mapping[str, object]) -> str:
     """What has not passed yet of the scripts that the agent knows, empty where all have; in words."""
     if not status.get("system_provisioned"):
         return "its first boot is not over"
-    scripts = status.get("scripts")
-    waiting = [
-        str(script.get("name"))
-        for script in (scripts if isinstance(scripts, list) else [])
-        if script.get("run_on") == RunOn.BOOT.value and not has_passed(script, status.get("boot_id"))
-    ]
+    boot_id = status.get("boot_id")
+    waiting = [str(script.get("name")) for script in scripts_of(status, RunOn.BOOT) if not has_passed(script, boot_id)]
     return f"{', '.join(waiting)} did not pass in this boot yet" if waiting else ""
+
+
+def is_spoilt(status: Mapping[str, object]) -> bool:
+    """Whether a System script was run again after the first boot, and did not pass: `rum up` leaves that as it is."""
+    ends = [script.get("last") for script in scripts_of(status, RunOn.SYSTEM)]
+    return any(isinstance(last, dict) and last.get("exit_code") != 0 for last in ends)
+
+
+def scripts_of(status: Mapping[str, object], kind: RunOn) -> list[Mapping[str, object]]:
+    """The scripts of a kind that the agent knows, as `status` tells of them."""
+    scripts = status.get("scripts")
+    return [script for script in scripts if script.get("run_on") == kind.value] if isinstance(scripts, list) else []
 
 
 def has_passed(script: Mapping[str, object], boot_id: object) -> bool:

@@ -9,7 +9,9 @@ from typing import cast
 import pytest
 
 from e2e.json_lines import checked
+from rum.host import up as story
 from rum.host.config.identity import VmIdentity
+from rum.host.config.load import load_config
 from rum.host.guest.settings import MountSetting
 from rum.host.paths import VmPaths
 from rum.host.qemu_img import create_qcow2
@@ -17,9 +19,12 @@ from rum.host.show.status_text import script_text, status_lines
 from rum.host.status import status
 from rum.host.store import BaseImage, LastStart, VmState, save_state
 from rum.host.vm.known import KnownVm
+from rum.host.vm.machine import Machine
+from rum.protocol import Mode
 from tests.unit.host.cli.test_commands import rum
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest, script_toml
 from tests.unit.host.test_health import up
+from tests.unit.host.test_up import PlayedMachine
 
 STARTED = LastStart(
     "kvm", "vhost-user", 70_000, 0, cpus=2, memory_mb=512, mounts=(MountSetting("/src", "/srv", "tag", True),)
@@ -32,6 +37,33 @@ def lines(guest: LocalGuest) -> list[str]:
 
 def starting_with(word: str, found: list[str]) -> list[str]:
     return [line[len(word) :].strip() for line in found if line.startswith(word)]
+
+
+def test_the_next_step_is_one_that_helps(tmp_path: Path) -> None:
+    marker = tmp_path / "broken"
+    toml = script_toml("one", f"test ! -e '{marker}'") + script_toml("each", "true", order=60, run_on="boot")
+    with local_guest(tmp_path, toml) as guest:
+        machine = cast(Machine, PlayedMachine(guest))
+        up(guest)
+        marker.touch()
+        story.provision(machine, Seen(), Mode.SYSTEM)
+        up(guest)
+        again = "`rum logs --failed` shows why; fix it and run `rum provision --system` again"
+        assert starting_with("next", lines(guest)) == [again]
+        marker.unlink()
+        story.provision(machine, Seen(), Mode.SYSTEM)
+        assert starting_with("next", lines(guest)) == ["`rum ssh` logs in, `rum exec -- COMMAND` runs a command"]
+        up(guest)
+        bad = script_toml("bad", "exit 7", order=70, run_on="boot")
+        with guest.config.identity.path.open("a") as file:
+            file.write(bad)
+        whole, guest.config = guest.config, load_config(guest.config.identity.path)
+        up(guest)
+        again = "`rum logs --failed` shows why; fix it and run `rum up` again"
+        assert starting_with("next", lines(guest)) == [again]
+        guest.config = whole
+        up(guest)
+        assert starting_with("next", lines(guest)) == ["`rum ssh` logs in, `rum exec -- COMMAND` runs a command"]
 
 
 def test_every_script_is_told_with_how_it_ended_in_this_boot(tmp_path: Path) -> None:

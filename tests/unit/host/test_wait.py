@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from rum.host import up as story
 from rum.host.errors import GuestError
 from rum.host.events import Phase
 from rum.host.outcome import Outcome
+from rum.host.vm.machine import Machine
 from rum.host.wait import AGENT, PROVISIONED, Goal, WaitTimeoutError, healthy, passes, wait
+from rum.protocol import Mode
 from tests.unit.host.cli.in_process import Cli, rum_here
 from tests.unit.host.cli.test_commands import command, json_lines, read_up_to
 from tests.unit.host.local_guest import LocalGuest, Seen, local_guest, script_toml
 from tests.unit.host.test_health import healthcheck, up
+from tests.unit.host.test_up import PlayedMachine
 
 __all__ = ["rum_here"]
 
@@ -166,6 +172,25 @@ class TestProvisioned:
             guest.new_boot()
             guest.start()
             assert waited(guest, PROVISIONED).exit == 0
+
+    def test_what_up_takes_for_done_is_no_wait_whatever_the_latest_run_came_to(self, tmp_path: Path) -> None:
+        marker = tmp_path / "broken"
+        toml = script_toml("once", f"test ! -e '{marker}'") + script_toml("each", "true", order=60, run_on="boot")
+        with local_guest(tmp_path, toml) as guest:
+            assert up(guest).exit == 0
+            marker.touch()
+            machine = cast(Machine, PlayedMachine(guest))
+            assert story.provision(machine, Seen(), Mode.SYSTEM).exit == 1
+            assert (up(guest).exit, waited(guest, PROVISIONED).exit) == (0, 0)
+            assert story.provision(machine, Seen(), Mode.BOOT).exit == 0
+
+    def test_a_script_that_failed_and_is_gone_is_history(self, tmp_path: Path) -> None:
+        good, bad = script_toml("good", "true"), script_toml("bad", "exit 7", order=60, run_on="boot")
+        with local_guest(tmp_path, good + bad) as guest:
+            assert (up(guest).exit, waited(guest, PROVISIONED).exit) == (1, 1)
+            scripts = tuple(script for script in guest.config.scripts if script.name == "good")
+            guest.config = dataclasses.replace(guest.config, scripts=scripts)
+            assert (up(guest).exit, waited(guest, PROVISIONED).exit) == (0, 0)
 
     def test_time_is_over_where_nobody_provisions(self, tmp_path: Path) -> None:
         with local_guest(tmp_path) as guest:
