@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import queue
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+R = TypeVar("R")
 
 CHECK_EVERY_S = 0.5
 """How often a wait asks whether it still makes sense: soon enough for a Ctrl+C to be felt."""
@@ -17,6 +19,10 @@ Check = Callable[[], None]
 
 def no_check() -> None:
     """The check of a wait whose other side cannot be asked whether it lives."""
+
+
+class OvertimeError(Exception):
+    """A call that knows no deadline has not ended in its time."""
 
 
 class Deadline:
@@ -66,24 +72,28 @@ def _wait(sock: socket.socket, event: int, deadline: Deadline, check: Check) -> 
             return False
 
 
-def within(seconds: float, call: Callable[[], object], errors: type[Exception]) -> bool:
-    """Whether a call that knows no deadline has ended in time; its errors of that kind are raised here."""
-    ended: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+def within(seconds: float, call: Callable[[], R], errors: type[Exception]) -> R:
+    """What a call that knows no deadline returns; its errors of that kind are raised here.
+
+    Raises OvertimeError where it takes longer; nothing ends it then.
+    """
+    results: list[R] = []
+    raised: list[Exception] = []
+    ended = threading.Event()
 
     def make() -> None:
         try:
-            call()
+            results.append(call())
         except errors as exc:
-            ended.put(exc)
-        else:
-            ended.put(None)
+            raised.append(exc)
+        finally:
+            ended.set()
 
     # A daemon: what has not ended may never do so, and must not keep this process alive.
     threading.Thread(target=make, daemon=True).start()
-    try:
-        error = ended.get(timeout=seconds)
-    except queue.Empty:
-        return False
-    if error is not None:
-        raise error
-    return True
+    if not ended.wait(seconds):
+        raise OvertimeError(f"a call has not ended within {seconds:g} s")
+    if raised:
+        raise raised[0]
+    (result,) = results
+    return result

@@ -23,7 +23,8 @@ from rum.host.vm.architecture import host_architecture
 from rum.host.vm.domain_xml import DomainSpec, build_domain_xml
 from rum.host.vm.drive_files import attached_drives
 from rum.host.vm.helpers import stop_daemons
-from rum.host.vm.libvirt_driver import CidInUseError, LibvirtDriver
+from rum.host.vm.libvirt_driver import LibvirtDriver
+from rum.host.vm.libvirt_errors import CidInUseError
 from rum.host.vm.qemu_log import qemu_log_tail
 from rum.host.vm.virtiofsd import Virtiofsd
 

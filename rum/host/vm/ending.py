@@ -9,7 +9,7 @@ from rum.host.events import ConsoleLine
 from rum.host.progress import phase
 from rum.host.vm.helpers import stop_daemons
 from rum.host.vm.known import KnownVm
-from rum.host.vm.libvirt_driver import ForeignDomainError, SilentQemuError
+from rum.host.vm.libvirt_errors import ForeignDomainError, SilentQemuError
 from rum.host.vm.removal import keep_console, remove_files
 
 SHUTDOWN_TIMEOUT_S = 30

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import platform
 import re
@@ -11,18 +10,17 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Self
 
 import libvirt
 
 from rum.host import remedies
-from rum.host.deadlines import Deadline, pause, within
+from rum.host.deadlines import Deadline, OvertimeError, pause, within
 from rum.host.errors import HostError
 from rum.host.paths import session_runtime_dir
 from rum.host.vm.domain_xml import NAMESPACE, Confinement
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from rum.host.vm.libvirt_calls import CLOSE_TIMEOUT_S, answered, reconnecting
+from rum.host.vm.libvirt_errors import CidInUseError, ForeignDomainError, LostLibvirtError, SilentQemuError
 
 POLL_S = 0.2
 
@@ -57,42 +55,6 @@ SESSION_HINT = (
 )
 
 
-class CidInUseError(HostError):
-    """Another VM on this host has the vsock CID."""
-
-
-class LostLibvirtError(HostError):
-    """The connection to libvirt has ended: its daemon was restarted, or has crashed. The domains live on."""
-
-    code = "libvirt"
-
-
-class SilentQemuError(HostError):
-    """A domain's QEMU does not answer libvirt: it is stopped, or hangs."""
-
-    code = "libvirt"
-
-
-class ForeignDomainError(HostError):
-    """There is a domain with the VM's name that is not rum's."""
-
-
-def reconnecting(
-    method: Callable[Concatenate[LibvirtDriver, P], R],
-) -> Callable[Concatenate[LibvirtDriver, P], R]:
-    """Do it once more where the connection had ended: for what may be done twice."""
-
-    @functools.wraps(method)
-    def done(driver: LibvirtDriver, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(driver, *args, **kwargs)
-        except LostLibvirtError:
-            driver.reconnect()
-            return method(driver, *args, **kwargs)
-
-    return done
-
-
 def default_uri() -> str:
     """The libvirt URI where rum.toml names none."""
     return os.environ.get("LIBVIRT_DEFAULT_URI") or ("qemu:///system" if os.geteuid() == 0 else "qemu:///session")
@@ -125,6 +87,7 @@ class LibvirtDriver:
             pause(POLL_S, deadline)
         self.connect()
 
+    @answered
     def connect(self) -> None:
         """Connect. Raises HostError."""
         self._was_open = False
@@ -138,8 +101,8 @@ class LibvirtDriver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(libvirt.libvirtError):
-            self._connection.close()
+        with contextlib.suppress(libvirt.libvirtError, OvertimeError):
+            within(CLOSE_TIMEOUT_S, self._connection.close, libvirt.libvirtError)
 
     def is_alive(self) -> bool:
         """Whether the connection still works: a session's libvirtd may be restarted at any time."""
@@ -148,6 +111,7 @@ class LibvirtDriver:
         except libvirt.libvirtError:
             return False
 
+    @answered
     def version(self) -> str:
         """libvirt's version: the daemon's, which is not always the client library's."""
         with self._translated():
@@ -186,6 +150,7 @@ class LibvirtDriver:
         with self._translated():
             self._connection.defineXML(xml)
 
+    @answered
     def start(self, name: str) -> None:
         """Start the domain. Raises CidInUseError, or HostError with what QEMU said."""
         domain = self._require(name)
@@ -234,6 +199,7 @@ class LibvirtDriver:
         asked = self._detach_disk(domain, source, 0, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         return self.wait(lambda: self._disk_xml(domain, source, 0) is None, timeout_s if asked else 0)
 
+    @answered
     def _detach_disk(self, domain: libvirt.virDomain, source: Path, inactive: int, affect: int) -> bool:
         """Whether libvirt has passed the wish on; where the domain is off it does not, its test driver never does."""
         disk = self._disk_xml(domain, source, inactive)
@@ -244,6 +210,7 @@ class LibvirtDriver:
                 asked = True
         return asked
 
+    @answered
     def _disk_xml(self, domain: libvirt.virDomain, source: Path, flags: int) -> str | None:
         """The definition of the domain's disk with this file."""
         with self._translated():
@@ -278,6 +245,7 @@ class LibvirtDriver:
             pause(POLL_S, deadline)
         return True
 
+    @answered
     def domain_capabilities(self, architecture: str, machine: str, kind: str) -> ET.Element | None:
         """What the QEMU here offers such a domain, None where the driver does not say; `kind`: "kvm" or "qemu".
 
@@ -288,6 +256,7 @@ class LibvirtDriver:
             text = self._connection.getDomainCapabilities(None, architecture, machine, kind, 0)
         return ET.fromstring(text) if text else None
 
+    @answered
     def require_network(self, name: str, why: str) -> None:
         """Raise HostError unless the libvirt network runs; `why` begins the sentence."""
         if not is_system(self.uri):
@@ -302,6 +271,7 @@ class LibvirtDriver:
             hint = f"start it: virsh -c {self.uri} net-start {name}"
             raise HostError(f"{why}, but the libvirt network {name} does not run", hint=hint)
 
+    @answered
     def confinement(self) -> Confinement | None:
         """How QEMU has to be run so that it can use this user's files; None where it runs as this user anyway."""
         if not is_system(self.uri):
@@ -324,6 +294,7 @@ class LibvirtDriver:
             )
         return domain
 
+    @answered
     def _require(self, name: str) -> libvirt.virDomain:
         domain = self._find(name)
         if domain is None:
@@ -338,12 +309,13 @@ class LibvirtDriver:
 
     def _answered(self, name: str, call: Callable[[], object]) -> None:
         """Make a call that QEMU has to answer, for which libvirt itself waits for ever. Raises SilentQemuError."""
-        if within(ANSWER_TIMEOUT_S, call, libvirt.libvirtError):
-            return
-        raise SilentQemuError(
-            f"the QEMU of domain {name} has not answered libvirt within {ANSWER_TIMEOUT_S:.0f} s",
-            hint=f"it is stopped, or hangs: ps -o pid,stat,args -C qemu-system-{platform.machine()}",
-        )
+        try:
+            within(ANSWER_TIMEOUT_S, call, libvirt.libvirtError)
+        except OvertimeError as exc:
+            raise SilentQemuError(
+                f"the QEMU of domain {name} has not answered libvirt within {ANSWER_TIMEOUT_S:.0f} s",
+                hint=f"it is stopped, or hangs: ps -o pid,stat,args -C qemu-system-{platform.machine()}",
+            ) from exc
 
     def _is_lost(self) -> bool:
         """Whether there was a connection that has ended, which only the first call over it notices."""

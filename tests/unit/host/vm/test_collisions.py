@@ -41,7 +41,8 @@ from pathlib import Path
 from rum.host.channel import transport
 from rum.host.config.load import load_config
 from rum.host.vm import domain_start, domain_xml
-from rum.host.vm.libvirt_driver import CidInUseError, LibvirtDriver
+from rum.host.vm.libvirt_driver import LibvirtDriver
+from rum.host.vm.libvirt_errors import CidInUseError
 from rum.host.vm.machine import Machine
 
 taken, cids = Path(sys.argv[2]), int(sys.argv[3])

@@ -12,14 +12,8 @@ import pytest
 from rum.host import remedies
 from rum.host.errors import HostError
 from rum.host.vm.domain_xml import NAMESPACE
-from rum.host.vm.libvirt_driver import (
-    ForeignDomainError,
-    LibvirtDriver,
-    LostLibvirtError,
-    SilentQemuError,
-    default_uri,
-    is_system,
-)
+from rum.host.vm.libvirt_driver import LibvirtDriver, default_uri, is_system
+from rum.host.vm.libvirt_errors import ForeignDomainError, LostLibvirtError, SilentLibvirtError, SilentQemuError
 
 URI = "test:///default"
 TAG = f'<metadata><rum:vm xmlns:rum="{NAMESPACE}" id8="0"/></metadata>'
@@ -140,6 +134,24 @@ def test_a_qemu_that_does_not_answer_is_one_sentence(driver: LibvirtDriver, monk
         with pytest.raises(SilentQemuError, match="the QEMU of domain rum-a has not answered libvirt within") as caught:
             call("rum-a")
     assert "stopped" in str(caught.value.hint)
+
+
+def test_a_domain_that_libvirt_does_not_end_is_one_sentence(
+    driver: LibvirtDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    class Unending:
+        """A domain whose QEMU hangs in the kernel: libvirt waits for its end."""
+
+        def destroy(self) -> None:
+            let_go.wait(60)
+
+    monkeypatch.setattr("rum.host.vm.libvirt_calls.LIBVIRT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(driver, "_require", lambda _name: Unending())
+    with pytest.raises(SilentLibvirtError, match=f"libvirt at {URI} has not answered within"):
+        driver.force_off("rum-a")
+    let_go.set()
 
 
 def test_a_wait_ends_with_its_time(driver: LibvirtDriver) -> None:

@@ -27,7 +27,8 @@ from rum.host.runs.console_log import console_log
 from rum.host.vm import domain_xml, removal, vhost_user, virtiofsd
 from rum.host.vm.daemons import Daemon
 from rum.host.vm.helpers import stop_daemons
-from rum.host.vm.libvirt_driver import CidInUseError, LibvirtDriver
+from rum.host.vm.libvirt_driver import LibvirtDriver
+from rum.host.vm.libvirt_errors import CidInUseError
 from rum.host.vm.machine import Machine
 
 TOML = """
