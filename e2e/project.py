@@ -91,6 +91,16 @@ class Live:
             if wanted(self.seen[-1]):
                 return self.seen[-1]
 
+    def goes_on(self) -> bool:
+        """Whether the command goes on; what it has printed so far is in `seen` then."""
+        with contextlib.suppress(queue.Empty):
+            while (line := self._lines.get_nowait()) is not None:
+                self.seen.append(checked(line))
+            # For `finish`.
+            self._lines.put(None)
+            return False
+        return True
+
     def finish(self, within_s: float) -> Outcome:
         """The outcome once the command has ended."""
         deadline = time.monotonic() + within_s
