@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from rum.protocol import fields
+from rum.protocol.limits import TIMEOUT_MAX_S
 
 Getter = Callable[[dict[str, object]], object]
 
@@ -23,6 +24,7 @@ GOOD: list[tuple[Getter, dict[str, object], object]] = [
     (lambda f: fields.get_optional_int(f, "x", low=0, high=3), {"x": 3}, 3),
     (lambda f: fields.get_seconds(f, "x"), {"x": 0.5}, 0.5),
     (lambda f: fields.get_seconds(f, "x"), {"x": None}, None),
+    (lambda f: fields.get_seconds(f, "x"), {"x": TIMEOUT_MAX_S}, TIMEOUT_MAX_S),
     (lambda f: fields.get_bool(f, "x", default=True), {}, True),
     (lambda f: fields.get_bool(f, "x", default=True), {"x": False}, False),
     (lambda f: fields.get_object(f, "x"), {}, {}),
@@ -50,6 +52,7 @@ BAD: list[tuple[Getter, dict[str, object], str]] = [
     (lambda f: fields.get_int(f, "x", low=0, high=3), {"x": True}, "must be an integer, not a boolean"),
     (lambda f: fields.get_int(f, "x", low=0, high=3), {"x": 1.0}, "must be an integer, not a number"),
     (lambda f: fields.get_seconds(f, "x"), {"x": 0}, "x is 0, which is not a positive number of seconds"),
+    (lambda f: fields.get_seconds(f, "x"), {"x": TIMEOUT_MAX_S + 1}, "not a positive"),
     (lambda f: fields.get_seconds(f, "x"), {"x": float("nan")}, "not a positive"),
     (lambda f: fields.get_seconds(f, "x"), {"x": float("inf")}, "not a positive"),
     (lambda f: fields.get_seconds(f, "x"), {"x": "5"}, "must be a number of seconds, not a string"),
@@ -83,3 +86,8 @@ def test_a_long_value_is_not_repeated_in_full() -> None:
     with pytest.raises(ValueError, match=r"^x is 'b{80}', which") as caught:
         fields.get_str({"x": "b" * 10_000}, "x", pattern=re.compile("a"))
     assert len(str(caught.value)) < 200
+
+
+def test_nor_is_a_long_name() -> None:
+    with pytest.raises(ValueError, match=r"^x has a variable '1{80}', which"):
+        fields.get_env({"x": {"1" * 10_000: ""}}, "x")

@@ -30,7 +30,7 @@ def test_both_sides_prove_themselves() -> None:
     assert answer == NONCE_H + bytes.fromhex(HOST_PROOF)
     agents_proof = agent.receive(answer)
     assert agents_proof == bytes.fromhex(AGENT_PROOF)
-    assert not host.done
+    assert host.done is False
     assert host.receive(agents_proof) == b""
     assert host.done
 
@@ -118,7 +118,7 @@ def test_nonces_are_fresh() -> None:
 @pytest.mark.parametrize("key", [b"", b"short", bytes(31), bytes(33)])
 def test_a_key_of_another_size_is_never_used(key: bytes) -> None:
     for side in (AgentHandshake, HostHandshake):
-        with pytest.raises(LocalProtocolError):
+        with pytest.raises(LocalProtocolError, match=f"^a key has 32 bytes, not {len(key)}$"):
             side(key)
 
 
@@ -131,3 +131,8 @@ def test_a_key_file(text: str) -> None:
 def test_what_is_no_key(text: str) -> None:
     with pytest.raises(ValueError, match="hexadecimal"):
         parse_key(text)
+
+
+def test_a_short_one_is_told_how_long_a_key_is() -> None:
+    with pytest.raises(ValueError, match=r"^a key is 64 hexadecimal digits$"):
+        parse_key("00")

@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rum.protocol import ErrorCode, FrameDecoder, LocalProtocolError, RemoteProtocolError
-from rum.protocol.limits import DIGITS_MAX, MESSAGE_MAX, NESTING_MAX, STRUCTURE_MAX
-from rum.protocol.messages import ACK, HEARTBEAT, Message, encode_message, error, parse_message, request, welcome
+from rum.protocol.limits import DIGITS_MAX, LARGE_MESSAGE, MESSAGE_MAX, NESTING_MAX, STRUCTURE_MAX
+from rum.protocol.messages import (
+    ACK,
+    HEARTBEAT,
+    Message,
+    check_structure,
+    encode_message,
+    error,
+    finite,
+    parse_message,
+    request,
+    welcome,
+)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(),
@@ -114,3 +125,36 @@ def test_hostile_bytes_make_a_message_or_a_protocol_error(payload: bytes) -> Non
 def test_a_message_over_the_limit_is_never_sent() -> None:
     with pytest.raises(LocalProtocolError):
         encode_message({"type": "x", "text": "a" * MESSAGE_MAX})
+
+
+ENOUGH = b"x" * LARGE_MESSAGE
+"""Makes a message so large that its structure is looked at first."""
+
+
+@pytest.mark.parametrize(
+    ("mark", "rest"), [(b"0,", b"0"), (b"[[", b"]]"), (b"{{", b"}}"), (b"[],", b"0"), (b"{},", b"0")]
+)
+def test_every_element_counts_and_the_last_one_is_allowed(mark: bytes, rest: bytes) -> None:
+    room = STRUCTURE_MAX - 3
+    counted = sum(map(mark.count, (b"[", b"{", b",")))
+    assert counted in (1, 2)
+    within, over = room // counted, room // counted + 1
+    check_structure(b'{"type": "%s", "a": [%s%s]}' % (ENOUGH, mark * within, rest))
+    with pytest.raises(RemoteProtocolError, match=f"^a message has more than {STRUCTURE_MAX} elements$"):
+        check_structure(b'{"type": "%s", "a": [%s%s]}' % (ENOUGH, mark * over, rest))
+
+
+def test_strings_alone_are_elements_too() -> None:
+    check_structure(b'"' * 4 * STRUCTURE_MAX)
+    with pytest.raises(RemoteProtocolError, match="elements"):
+        check_structure(b'"' * (4 * STRUCTURE_MAX + 1))
+
+
+def test_a_string_may_end_in_a_backslash() -> None:
+    payload = rb'{"type": "x", "a": "\\", "b": "' + b"[" * (STRUCTURE_MAX + 1) + b'"}'
+    assert parse_message(payload) == json.loads(payload)
+
+
+def test_a_long_number_is_not_repeated_in_full() -> None:
+    with pytest.raises(ValueError, match=r"^9{80} is no finite number$"):
+        finite("9" * 1000)

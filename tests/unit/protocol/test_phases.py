@@ -7,8 +7,9 @@ import itertools
 import pytest
 
 from rum.protocol import Conversation, Kind, LocalProtocolError, Message, Phase, Received, RemoteProtocolError, Role
-from rum.protocol.errors import ErrorCode
-from rum.protocol.frames import encode_frame
+from rum.protocol.errors import ErrorCode, RequestError
+from rum.protocol.frames import HEADER, encode_frame
+from rum.protocol.limits import LARGE_MESSAGE
 from rum.protocol.messages import ACK, HEARTBEAT, encode_message, error, request, welcome
 from rum.protocol.phases import next_phase
 
@@ -93,7 +94,7 @@ def test_every_cell(phase: Phase, sender: Role, name: str) -> None:
         assert [(got.frame.kind, got.message) for got in pair.send(sender, item)] == [item]
         assert pair.phases == {after}
         return
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(LocalProtocolError, match=f"^the {sender.value} sent '{name}' in phase {phase.value}$"):
         pair.send(sender, item)
     wire = encode_message(item[1]) if item[1] else encode_frame(item[0], TIMED)
     with pytest.raises(RemoteProtocolError):
@@ -120,3 +121,45 @@ def test_a_result_is_not_relayed_twice() -> None:
     pair = ConversationPair(Phase.ACK)
     with pytest.raises(LocalProtocolError):
         pair.ends[Role.AGENT].relayed_result()
+
+
+def test_a_long_type_is_not_repeated_in_full() -> None:
+    with pytest.raises(LocalProtocolError, match=r"^the host sent 'x{80}' in phase welcome$"):
+        Conversation(Role.HOST).send_message({"type": "x" * 10_000})
+
+
+def test_what_follows_the_last_frame_is_handed_out_once() -> None:
+    host = Conversation(Role.HOST)
+    host.feed(encode_message(WELCOME) + b"raw")
+    assert [received.message for received in host.received()] == [WELCOME]
+    assert host.rest() == b"raw"
+    assert host.rest() == b""
+
+
+class Elsewhere:
+    """A large payload that is not kept in memory."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def take(self, data: bytes) -> None:
+        self.size += len(data)
+
+    def message(self) -> Message:
+        return {"type": "welcome", "size": self.size}
+
+
+def test_a_large_message_goes_to_what_was_made_for_it() -> None:
+    host = Conversation(Role.HOST, Elsewhere)
+    large = encode_message({**WELCOME, "padding": "x" * LARGE_MESSAGE})
+    host.feed(large)
+    assert [received.message for received in host.received()] == [{"type": "welcome", "size": len(large) - HEADER.size}]
+
+
+def test_a_request_that_cannot_be_served_has_a_code_and_a_sentence() -> None:
+    refused = RequestError(ErrorCode.BUSY, "another run goes on")
+    assert (refused.code, refused.message, str(refused)) == (
+        ErrorCode.BUSY,
+        "another run goes on",
+        "another run goes on",
+    )

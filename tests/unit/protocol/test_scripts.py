@@ -85,10 +85,17 @@ def test_what_is_refused_is_named(change: dict[str, object], sentence: str) -> N
         scripts_from_wire([{**WIRE, **change}])
 
 
-@pytest.mark.parametrize("item", [None, 1, "a", []])
-def test_a_script_is_an_object(item: object) -> None:
-    with pytest.raises(ValueError, match="a script must be an object"):
+@pytest.mark.parametrize(
+    ("item", "what"), [(None, "null or absent"), (1, "an integer"), ("a", "a string"), ([], "an array")]
+)
+def test_a_script_is_an_object(item: object, what: str) -> None:
+    with pytest.raises(ValueError, match=f"^a script must be an object, not {what}$"):
         scripts_from_wire([item])
+
+
+def test_a_long_choice_is_not_repeated_in_full() -> None:
+    with pytest.raises(ValueError, match=r"run_on is 'b{80}', allowed"):
+        scripts_from_wire([{**WIRE, "run_on": "b" * 10_000}])
 
 
 def test_names_are_unique() -> None:
@@ -120,3 +127,9 @@ def test_identity_does_not_depend_on_the_order_of_variables() -> None:
     other = ProvisionScript("a", "", 1, RunOn.BOOT, env={"B": "2", "A": "1"})
     assert one.sha256 == other.sha256
     assert one.sha256 != ProvisionScript("a", "", 1, RunOn.BOOT, env={"A": "1B", "": "2"}).sha256
+
+
+def test_the_identity_with_an_environment_is_this_for_ever() -> None:
+    # Computed once with sha256sum from the definition in docs/protocol.md: another one would run every script again.
+    script = ProvisionScript("a", "true\n", 1, RunOn.SYSTEM, env={"B": "ü", "A": "1"})
+    assert script.sha256 == "d3bd92e6eb61b7a3a2cd501f372e662c15949b5d997ba2451517d01a07c0c9fb"
