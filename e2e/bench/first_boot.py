@@ -94,11 +94,12 @@ def one_round(bench: Bench, project: Project, rounds: Rounds) -> None:
 
 def watched_up(project: Project, limit_s: float) -> Boot:
     """`rum up`, watched. Raises AssertionError, TimeoutError."""
+    earlier = (project.state_dir / "console.log").stat().st_size if project.created else 0
     live = project.start("up")
     live.wait_for(is_done("domain"), limit_s)
     begun = time.monotonic()
     port = user_network.forward(f"rum-{project.state_dir.name}", 22, project.environment)
-    with user_network.BannerWatch(port) as sshd:
+    with user_network.BannerWatch(port, project.state_dir / "console.log", earlier) as sshd:
         live.wait_for(is_done("boot"), limit_s)
         answered = time.monotonic()
         outcome = live.finish(limit_s)

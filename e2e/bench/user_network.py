@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Self
 
 BANNER = b"SSH-2.0"
 
-ATTEMPT_S = 1.0
-"""QEMU accepts for the guest: where that has no network yet, nothing follows."""
+STARTS = re.compile(rb"(Starting|Started|Listening on) [^\n]*(ssh|Secure Shell)")
+"""What systemd says on the console: before that there is no banner, and asking for one costs the guest time."""
+
+ATTEMPT_S = 10.0
+"""An sshd on an emulated CPU takes seconds to greet; who leaves before that makes it begin anew."""
 
 BETWEEN_S = 0.05
 
@@ -36,10 +41,15 @@ def free_port() -> int:
 
 
 class BannerWatch:
-    """Looks for sshd's first words at a port, in a thread of its own, until the block's end."""
+    """Looks for sshd's first words at a port, in a thread of its own, until the block's end.
 
-    def __init__(self, port: int) -> None:
+    `console`: the log of the guest's console, of which the first `offset` bytes are of earlier boots.
+    """
+
+    def __init__(self, port: int, console: Path, offset: int = 0) -> None:
         self._port = port
+        self._console = console
+        self._offset = offset
         self._seen_at: float | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -61,9 +71,17 @@ class BannerWatch:
 
     def _look(self) -> None:
         while not self._over.wait(BETWEEN_S):
-            if first_words(self._port).startswith(BANNER):
+            if self._has_begun() and first_words(self._port).startswith(BANNER):
                 self._seen_at = time.monotonic()
                 return
+
+    def _has_begun(self) -> bool:
+        try:
+            with self._console.open("rb") as file:
+                file.seek(self._offset)
+                return bool(STARTS.search(file.read()))
+        except FileNotFoundError:
+            return False
 
 
 def first_words(port: int) -> bytes:

@@ -17,6 +17,7 @@ from e2e.project import poll
 
 DOMAIN = "by-hand-beside-rum"
 USER = "bench"
+CONSOLE = "console.log"
 MARK = "/var/tmp/marked"
 LOOK_EVERY_S = 0.5
 
@@ -55,7 +56,7 @@ def boot_by_hand(
     nocloud.write_seed(iso, nocloud.by_hand(USER, key.with_suffix(".pub").read_text(), f"{script}\ntouch {MARK}"))
     with running(without_rum(definition, overlay, iso), env):
         port = user_network.forward(DOMAIN, 22, env)
-        with user_network.BannerWatch(port) as sshd:
+        with user_network.BannerWatch(port, scratch / CONSOLE) as sshd:
             sshd.wait(limit_s)
         # One connection that stays, which costs the guest less than one after the other.
         look = f"until test -e {MARK}; do sleep {LOOK_EVERY_S}; done"
@@ -98,7 +99,7 @@ def without_rum(definition: ElementTree.Element, overlay: Path, iso: Path) -> El
         for below in disk.findall("backingStore"):
             disk.remove(below)
     serial = ElementTree.SubElement(named(domain, "devices"), "serial", {"type": "file"})
-    ElementTree.SubElement(serial, "source", {"path": str(overlay.with_name("console.log"))})
+    ElementTree.SubElement(serial, "source", {"path": str(overlay.with_name(CONSOLE))})
     return domain
 
 
