@@ -11,6 +11,7 @@ from rum.agent.descriptors import raise_limit
 from rum.agent.listener import open_listener
 from rum.agent.methods import serve_request
 from rum.agent.settings import Settings, parse_arguments
+from rum.agent.spawn import heed_signals
 from rum.protocol.handshake import parse_key
 
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
     """Serve until SIGTERM; 1 where the agent cannot start, so that systemd tries again."""
     settings = parse_arguments(argv)
     raise_limit()
+    heed_signals()
     try:
         key = read_key(settings)
     except (OSError, ValueError) as exc:

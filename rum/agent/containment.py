@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from rum.agent.settings import Settings
@@ -36,9 +37,14 @@ class Cgroup:
     def started(self, pid: int) -> None:
         """Nothing to remember: the cgroup knows its processes."""
 
-    def enter(self) -> None:
-        """Move the calling process in; for the child, before it executes anything."""
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[None]:
+        """Within the block this process is inside, so that what it starts begins there. Raises OSError."""
         self._write("cgroup.procs", "0")
+        try:
+            yield
+        finally:
+            Cgroup(os.path.dirname(self._path))._write("cgroup.procs", "0")
 
     def pids(self) -> list[int]:
         """Every process inside, also those in cgroups that it made itself."""
@@ -81,18 +87,19 @@ class Session:
     def prepare(self) -> None:
         """Nothing to make: the child makes its session."""
 
-    def enter(self) -> None:
-        """Write down the calling process, which leads its session, with its start time: pids are used again.
-
-        For the successor of an agent that is killed; a full disk does not keep the process from starting.
-        """
-        pid = os.getpid()
-        with contextlib.suppress(OSError), open(self._file, "w", encoding="ascii") as file:
-            file.write(f"{pid} {process_stat(pid).start_time}")
+    def holding(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to arrange: what is started makes its session."""
+        return contextlib.nullcontext()
 
     def started(self, pid: int) -> None:
-        """Remember the leader, a child of this process that nobody has waited for yet."""
+        """Remember the leader, a child of this process that nobody has waited for yet.
+
+        With its start time, because pids are used again. It is written down for the successor of an agent that is
+        killed; a full disk keeps no process from running.
+        """
         self._leader = (pid, process_stat(pid).start_time)
+        with contextlib.suppress(OSError), open(self._file, "w", encoding="ascii") as file:
+            file.write("{} {}".format(*self._leader))
 
     def pids(self) -> list[int]:
         """Every process of the session, none where the leader's pid now belongs to somebody else."""

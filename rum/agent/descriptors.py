@@ -11,6 +11,14 @@ import resource
 
 INHERITED = resource.getrlimit(resource.RLIMIT_NOFILE)
 
+SPARE = 16
+"""What starting a process opens for a moment, and some more."""
+
+
+def is_crowded(newest: int) -> bool:
+    """Whether too many are open to open more within the usual limit: one just opened is the lowest that was free."""
+    return newest + SPARE > INHERITED[0]
+
 
 def raise_limit() -> None:
     """Allow this process what it may allow itself."""
@@ -19,7 +27,7 @@ def raise_limit() -> None:
 
 
 def restore_limit() -> None:
-    """In the child: what the agent itself was started with."""
+    """What the agent itself was started with."""
     set_limit(INHERITED)
 
 

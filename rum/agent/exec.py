@@ -185,7 +185,7 @@ class Exec:
             self._open_terminal(child_ends) if self._request.size else self._open_pipes(child_ends)
             # A terminal is one descriptor for all three.
             stdin, stdout, stderr = child_ends if len(child_ends) == 3 else child_ends * 3
-            child = spawn(self._request.command, (stdin, stdout, stderr), self._held.enter)
+            child = spawn(self._request.command, (stdin, stdout, stderr), self._held)
         except StartError as exc:
             self._cannot_start(exc)
             return

@@ -112,7 +112,7 @@ class Process:
     def _kill(self) -> None:
         kill_now(self._held)
         if self._child.returncode is None:
-            # A child that was stopped before it could enter its cgroup or write down its session.
+            # Where what holds it cannot be read.
             self._child.kill()
 
     def _exited(self) -> None:

@@ -158,7 +158,7 @@ class Run:
                 pump, writer = self._open_stream(label, kind)
                 pumps.append(pump)
                 descriptors.append(writer)
-            child = spawn(command, (descriptors[0], descriptors[1], descriptors[2]), held.enter)
+            child = spawn(command, (descriptors[0], descriptors[1], descriptors[2]), held)
         except (OSError, StartError) as exc:
             for pump in pumps:
                 pump.close()

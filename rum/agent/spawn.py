@@ -9,11 +9,11 @@ import pwd
 import signal
 import subprocess
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Callable
 
 from rum.agent import descriptors
+from rum.agent.containment import Cgroup, Session
 
 BASE_ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -26,6 +26,8 @@ BASE_ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
     "PYTHONUNBUFFERED": "1",
 }
+
+OOM_RANK = "/proc/self/oom_score_adj"
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
@@ -50,57 +52,81 @@ class Command:
     terminal: bool = False
 
 
-def spawn(command: Command, standard: tuple[int, int, int], enter: Callable[[], None]) -> subprocess.Popen[bytes]:
-    """Start the command with these standard descriptors; `enter` runs in the child first. Raises StartError."""
+def spawn(command: Command, standard: tuple[int, int, int], held: Cgroup | Session) -> subprocess.Popen[bytes]:
+    """Start the command with these standard descriptors, held from its first instruction on.
+
+    What it is to inherit is arranged in this process meanwhile: code that runs in the child makes the kernel copy our
+    memory for it, which takes many times as long as all else (vfork(2)). Raises StartError, OSError.
+    """
     account = find_account(command.user)
     stdin, stdout, stderr = standard
+    crowded = descriptors.is_crowded(max(standard))
+    if account and command.terminal:
+        # As sshd(8) does: programs open their terminal again, by name.
+        os.fchown(stdin, account.pw_uid, -1)
 
     def in_child() -> None:
-        enter()
-        become_ordinary()
+        descriptors.restore_limit()
         if command.terminal:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        if account and command.terminal:
-            # As sshd(8) does: programs open their terminal again, by name.
-            os.fchown(0, account.pw_uid, -1)
-        if account:
-            become(account)
 
     try:
-        return subprocess.Popen(
-            command.argv,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env={**BASE_ENVIRONMENT, **account_environment(account), **command.env},
-            cwd=command.cwd,
-            umask=0o022,
-            start_new_session=True,
-            # Safe because the agent has one thread. Not Popen's own `user`: entering the cgroup comes before it.
-            preexec_fn=in_child,
-        )
+        with held.holding(), being_ordinary(crowded=crowded):
+            return subprocess.Popen(
+                command.argv,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env={**BASE_ENVIRONMENT, **account_environment(account), **command.env},
+                cwd=command.cwd,
+                umask=0o022,
+                start_new_session=True,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=os.getgrouplist(account.pw_name, account.pw_gid) if account else None,
+                # Safe because the agent has one thread.
+                preexec_fn=in_child if command.terminal or crowded else None,
+            )
     except OSError as exc:
         raise explain(command, exc) from exc
     except subprocess.SubprocessError as exc:
         raise StartError(NOT_EXECUTABLE, f"cannot start {command.argv[0]}: {exc}") from exc
 
 
-def become_ordinary() -> None:
-    """In the child: shed what is the agent's: its limit, its signals, its place at the end of the OOM killer's list."""
-    descriptors.restore_limit()
+@contextlib.contextmanager
+def being_ordinary(*, crowded: bool) -> Iterator[None]:
+    """Within the block this process is without what is the agent's: its limit and its place on the OOM killer's list.
+
+    Where it is crowded with descriptors it has to keep its limit, or nothing could be opened.
+    """
+    if not crowded:
+        descriptors.restore_limit()
+    rank = read_oom_rank()
+    write_oom_rank(0)
+    try:
+        yield
+    finally:
+        write_oom_rank(rank)
+        descriptors.raise_limit()
+
+
+def heed_signals() -> None:
+    """Undo what whoever started the agent had ignored or blocked: commands inherit it. Handlers they do not."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    # Without CAP_SYS_RESOURCE it cannot be lowered, and then the agent's own is not below zero either.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("0")
 
 
-def become(account: pwd.struct_passwd) -> None:
-    """In the child: take on the account's identity."""
-    os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid))
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
+def read_oom_rank() -> int:
+    """This process's oom_score_adj (proc(5))."""
+    with open(OOM_RANK, encoding="ascii") as file:
+        return int(file.read())
+
+
+def write_oom_rank(rank: int) -> None:
+    """Set it. A process may always go back to where it was: it needs CAP_SYS_RESOURCE only to go further."""
+    with contextlib.suppress(OSError), open(OOM_RANK, "w", encoding="ascii") as file:
+        file.write(str(rank))
 
 
 def find_account(user: str | None) -> pwd.struct_passwd | None:

@@ -49,9 +49,8 @@ def start() -> Iterator[Start]:
 
     def begin(held: Held, script: str) -> subprocess.Popen[bytes]:
         held.prepare()
-        child = subprocess.Popen(
-            ["sh", "-c", script], start_new_session=True, preexec_fn=held.enter, stdout=subprocess.PIPE
-        )
+        with held.holding():
+            child = subprocess.Popen(["sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE)
         held.started(child.pid)
         started.append(child)
         return child
