@@ -1,6 +1,6 @@
 """Small writes gathered into frames: the first is passed on at once, what follows within 20 ms with the next ones.
 
-Never more than one send() takes.
+More than a frame takes is split.
 """
 
 from __future__ import annotations

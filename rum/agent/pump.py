@@ -18,9 +18,6 @@ from typing import Callable
 from rum.agent.loop import READ, Loop
 from rum.protocol.limits import OUTPUT_CHUNK
 
-READ_MAX = 4 * OUTPUT_CHUNK
-"""As many whole frames as a pipe of the default capacity holds, and not a few bytes that need one of their own."""
-
 
 class Pump:
     """Owns the reading end. Data goes to `on_data` as it was written; afterwards, and for ever, it is discarded."""
@@ -83,7 +80,7 @@ class Pump:
         if self.at_end:
             return False
         try:
-            data = os.read(self._fd, READ_MAX)
+            data = os.read(self._fd, OUTPUT_CHUNK)
         except BlockingIOError:
             return False
         except OSError as exc:

@@ -23,8 +23,8 @@ SEND_MAX = 16 * 1024
 """No single send() is larger: vhost-device-vsock 0.3.0 silently loses what a newer guest kernel (6.12, 6.17) spreads
 over several descriptors, which starts above 32 KiB. Half of that leaves room for other implementations."""
 
-OUTPUT_CHUNK = SEND_MAX - 5 - 8
-"""Data bytes of one output frame as the agent writes it: with header and timestamp it fits one send()."""
+OUTPUT_CHUNK = CHUNK_MAX - 8
+"""Data bytes of the largest output frame, its timestamp left out: as much as a pipe holds costs one frame, not five."""
 
 COALESCE_S = 0.020
 """How long small output is gathered: one frame per write() overflows the receive queue of kernels since 6.12.92."""

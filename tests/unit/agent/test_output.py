@@ -10,7 +10,7 @@ import pytest
 from rum.agent import output
 from rum.agent.loop import Loop
 from rum.protocol import Kind, split_output
-from rum.protocol.limits import OUTPUT_CHUNK, RECORD_MAX, RECORD_TAIL
+from rum.protocol.limits import CHUNK_MAX, OUTPUT_CHUNK, RECORD_MAX, RECORD_TAIL
 from tests.unit.agent.harness import Agent, Answer, boot, frames_of, subset, system
 from tests.unit.agent.tally import count_to, read_to_end, tally_of
 
@@ -119,10 +119,10 @@ def test_a_full_pipe_is_whole_frames(agent: Agent) -> None:
     assert max(sizes) == OUTPUT_CHUNK
 
 
-def test_no_frame_is_larger_than_one_send(agent: Agent) -> None:
+def test_no_frame_is_larger_than_the_protocol_has_it(agent: Agent) -> None:
     answer = agent.provision(system("head -c 1000000 /dev/zero"))
     assert len(answer.stdout) == 1_000_000
-    assert max(len(got.frame.payload) for got in answer.frames) <= OUTPUT_CHUNK + 8
+    assert max(len(got.frame.payload) for got in answer.frames) <= CHUNK_MAX
 
 
 @pytest.mark.parametrize(
