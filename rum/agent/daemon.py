@@ -9,6 +9,7 @@ import sys
 from typing import Callable, Protocol
 
 from rum.agent.cache import CachedScript, ScriptCache, in_order
+from rum.agent.compiled import keep_compiled
 from rum.agent.connection import Connection
 from rum.agent.large_message import LargeMessage
 from rum.agent.ledger import Ledger
@@ -101,6 +102,8 @@ class Daemon:
         notify("READY=1")
         release_network_wait(self.settings)
         expect_driver(self.loop, listener)
+        if self.settings.in_guest:
+            keep_compiled(self.loop)
         self._run_boot_scripts()
         self.loop.run()
         notify("STOPPING=1")

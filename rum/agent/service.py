@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 import os
 import socket
-
-import rum
+import sys
 
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
 
@@ -23,9 +22,15 @@ def notify(state: str) -> None:
         sender.sendto(state.encode("utf-8"), path)
 
 
+def find_archive() -> str | None:
+    """The zipapp that this is, None where the agent runs from its sources."""
+    archive: str | None = getattr(getattr(sys.modules["__main__"], "__loader__", None), "archive", None)
+    return archive
+
+
 def find_build() -> str | None:
     """The SHA-256 of the zipapp that this is, None where the agent runs from its sources. Raises OSError."""
-    archive = getattr(rum.__spec__.loader, "archive", None)
+    archive = find_archive()
     if archive is None:
         return None
     with open(archive, "rb") as file:

@@ -10,7 +10,15 @@ from importlib.resources.abc import Traversable
 
 SHEBANG = b"#!/usr/bin/python3 -IS\n"
 MAIN = b"""\
+import os
 import sys
+
+from _frozen_importlib_external import MAGIC_NUMBER
+
+# What rum/agent/compiled.py has kept of this file for this Python, if it has.
+this = os.stat(sys.path[0])
+identity = "%s-%d-%d" % (MAGIC_NUMBER[:2].hex(), this.st_size, this.st_mtime_ns)
+sys.path.insert(0, "/var/lib/rum/compiled/%s.zip" % identity)
 
 from rum.agent.lean import leave_out_openssl
 
