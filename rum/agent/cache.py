@@ -11,8 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rum.agent import durable
 from rum.agent.settings import Settings
@@ -23,8 +22,7 @@ from rum.protocol.scripts import NAME, ORDER_MAX, After, ProvisionScript, RunOn,
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
-class CachedScript:
+class CachedScript(NamedTuple):
     """A script without its text, which lies in the cache under `content_sha256`. Equal where every field is."""
 
     name: str
@@ -41,7 +39,7 @@ class CachedScript:
         return identity(self.content_sha256, self.env)
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "run_on": self.run_on.value, "after": self.after.value}
+        return {**self._asdict(), "run_on": self.run_on.value, "after": self.after.value}
 
     @staticmethod
     def from_json(item: object) -> CachedScript:

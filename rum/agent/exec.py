@@ -7,8 +7,7 @@ import fcntl
 import os
 import struct
 import termios
-from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from rum.agent.connection import Connection
 from rum.agent.containment import SESSION_SUFFIX, contain
@@ -53,8 +52,7 @@ GRANT_MIN = STDIN_WINDOW // 4
 """Bytes that the command has read since its client was last told that there is room again."""
 
 
-@dataclass(frozen=True)
-class ExecRequest:
+class ExecRequest(NamedTuple):
     """The parameters of an `exec`. `size` is rows and columns of its terminal, None for pipes.
 
     `window`: the client wants to know how much input there is room for, and sends no more than that.

@@ -6,8 +6,7 @@ import hashlib
 import os
 import re
 import stat
-from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from rum.agent.connection import Connection
 from rum.agent.durable import NewFile
@@ -123,8 +122,7 @@ class FileReader:
             self.on_end()
 
 
-@dataclass(frozen=True)
-class WriteRequest:
+class WriteRequest(NamedTuple):
     """The parameters of a `write_file`. Without a size an empty BYTES frame is the end."""
 
     path: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from typing import Callable
 
 from rum.agent.cache import CachedScript, ScriptCache
@@ -76,7 +75,7 @@ def provision(daemon: Daemon, connection: Connection, params: Message) -> None:
     if isinstance(outcome, Run):
         connection.follow(outcome.record)
     else:
-        connection.result(asdict(outcome))
+        connection.result(outcome._asdict())
 
 
 def receive_script(cache: ScriptCache, large: LargeMessage | None, item: object) -> CachedScript:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rum.agent.cache import CachedScript
 from rum.agent.ledger import Ledger
 from rum.protocol.scripts import Mode, RunOn
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """`run` in order; `skipped`: names that need not run."""
 
     run: list[CachedScript]

@@ -11,8 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from rum.agent.containment import Cgroup, Session, kill_now, send_signal
 from rum.agent.loop import READ, Loop, Timer
@@ -25,8 +24,7 @@ HUNG_UP_S = 1.0
 """From SIGHUP to SIGTERM: enough for an editor to save what it has."""
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How a process ended: exactly one of `exit_code` and `signal` is set. The duration is in milliseconds."""
 
     exit_code: int | None

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import sys
-from dataclasses import asdict
 
 from rum.agent import durable
 from rum.agent.cache import ScriptCache
@@ -98,7 +97,7 @@ def close_record(
                 durable.remove_dir(directory)
                 return None
             durable.cut(fd, scan.end)
-            result = {"type": "result", **asdict(interrupted(run_id, scan, ledger, cache))}
+            result = {"type": "result", **interrupted(run_id, scan, ledger, cache)._asdict()}
             durable.write_all(fd, encode_message(result))
             scan.summary.take(result)
         durable.sync(fd)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, dataclass
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from rum.agent.cache import CachedScript, ScriptCache
 from rum.agent.containment import contain
@@ -29,8 +28,7 @@ from rum.protocol.scripts import After, Mode, RunOn
 SESSION_FILE = "session"
 
 
-@dataclass(frozen=True)
-class Guest:
+class Guest(NamedTuple):
     """What a run needs of the agent."""
 
     loop: Loop
@@ -40,8 +38,7 @@ class Guest:
     ledger: Ledger
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """What was asked for. Two orders are the same where mode and every field of every script are."""
 
     mode: Mode
@@ -283,4 +280,4 @@ class Run:
             changed=changed_scripts(cached, self._guest.ledger),
             system_provisioned=self._guest.ledger.system_provisioned,
         )
-        return {"type": "result", **asdict(result)}
+        return {"type": "result", **result._asdict()}

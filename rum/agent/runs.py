@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Callable
 
 from rum.agent.connection import Connection
@@ -37,7 +36,7 @@ class RunIndex:
 
     def message(self) -> Message:
         """The `runs` event: oldest first."""
-        return {"type": "runs", "runs": [asdict(self._summaries[run_id]) for run_id in sorted(self._summaries)]}
+        return {"type": "runs", "runs": [vars(self._summaries[run_id]) for run_id in sorted(self._summaries)]}
 
     def watch(self, callback: Callable[[], None]) -> None:
         """Call back whenever a run has begun or ended."""

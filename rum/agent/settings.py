@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rum.protocol.limits import AGENT_PORT
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """Paths of one agent. With another root than "/" every guest path lies below it, which is how tests run it."""
 
     listen: str = f"vsock:{AGENT_PORT}"
@@ -67,12 +66,13 @@ class Settings:
 
 def parse_arguments(argv: Sequence[str]) -> Settings:
     """The settings of a command line. Exits with 2 on a wrong one, as argparse does."""
+    usual = Settings()
     parser = argparse.ArgumentParser(prog="rum-agent", description="rum's guest agent")
-    parser.add_argument("--listen", default=Settings.listen, metavar="vsock:PORT|unix:PATH")
-    parser.add_argument("--root", default=Settings.root, metavar="DIR", help="every guest path lies below it")
+    parser.add_argument("--listen", default=usual.listen, metavar="vsock:PORT|unix:PATH")
+    parser.add_argument("--root", default=usual.root, metavar="DIR", help="every guest path lies below it")
     parser.add_argument("--key", default=None, metavar="FILE", help="the VM's key (default: ROOT/etc/rum/key)")
     parser.add_argument("--vm-id", default="", metavar="ID")
     options = parser.parse_args(argv)
     root = os.path.abspath(options.root)
-    key_file = options.key or os.path.join(root, Settings.key_file.lstrip("/"))
+    key_file = options.key or os.path.join(root, usual.key_file.lstrip("/"))
     return Settings(options.listen, root, key_file, options.vm_id)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import termios
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rum.agent import descriptors
 from rum.agent.containment import Cgroup, Session
@@ -41,12 +41,11 @@ class StartError(Exception):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """What to start. `user` None is the agent's own; `terminal`: the standard descriptors are a terminal's."""
 
     argv: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     cwd: str = "/"
     user: str | None = None
     terminal: bool = False

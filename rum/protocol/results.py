@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class ProvisionResult:
+class ProvisionResult(NamedTuple):
     """The result of a run, field by field as the `result` message carries it.
 
     `exit_code` and `signal` are those of the failed script; at most one of them is set. `success` is None only in a
@@ -22,14 +21,13 @@ class ProvisionResult:
     cancelled: bool = False
     interrupted: bool = False
     first_boot: bool = False
-    ran: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
+    ran: list[str] = []
+    skipped: list[str] = []
+    changed: list[str] = []
     system_provisioned: bool = False
 
 
-@dataclass(frozen=True)
-class LogEvent:
+class LogEvent(NamedTuple):
     """A piece of a script's output, split wherever it was read. `stream` is "stdout" or "stderr"."""
 
     script: str

@@ -7,8 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from rum.protocol import fields
 from rum.protocol.limits import SCRIPTS_MAX
@@ -49,8 +48,7 @@ class Mode(str, enum.Enum):
 DEFAULT_AFTER = {RunOn.SYSTEM: After.CLOUD_INIT, RunOn.BOOT: After.NETWORK_ONLINE}
 
 
-@dataclass(frozen=True)
-class ProvisionScript:
+class ProvisionScript(NamedTuple):
     """One script of a list. `timeout_s` is in seconds, None for no limit; `after` None is the default of `run_on`."""
 
     name: str
@@ -58,7 +56,7 @@ class ProvisionScript:
     order: int
     run_on: RunOn
     timeout_s: float | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     after: After | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 from rum.protocol.messages import Message
 
@@ -18,28 +18,30 @@ RESULT = {
 }
 
 
-@dataclass
-class RunSummary:
+class RunSummary(SimpleNamespace):
     """`started_us`: when its first script was started, in microseconds since the epoch, None before that.
 
     `duration_ms`: what its scripts have taken, waits left out. `success` is None while it is `running`; `exit_code` and
-    `signal` are the failed script's.
+    `signal` are the failed script's. `known`: fields of which something is known.
     """
 
-    run_id: str
-    boot_id: str | None = None
-    trigger: str | None = None
-    first_boot: bool = False
-    started_us: int | None = None
-    duration_ms: int = 0
-    running: bool = True
-    success: bool | None = None
-    failed_script: str | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    timed_out: bool = False
-    cancelled: bool = False
-    interrupted: bool = False
+    def __init__(self, run_id: str, **known: object) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.boot_id: str | None = None
+        self.trigger: str | None = None
+        self.first_boot = False
+        self.started_us: int | None = None
+        self.duration_ms = 0
+        self.running = True
+        self.success: bool | None = None
+        self.failed_script: str | None = None
+        self.exit_code: int | None = None
+        self.signal: int | None = None
+        self.timed_out = False
+        self.cancelled = False
+        self.interrupted = False
+        vars(self).update(known)
 
     def take(self, message: Message) -> None:
         """The next event, the result included; what has a wrong type is passed over."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 from rum.protocol import ErrorCode, Kind, Phase, ProvisionResult
@@ -55,7 +54,7 @@ def test_error_codes() -> None:
 
 def test_result_fields() -> None:
     (result,) = [row for row in rows("Run events and results") if row[0] == "`result`"]
-    assert result[1].strip("`").split(", ") == [field.name for field in fields(ProvisionResult)]
+    assert result[1].strip("`").split(", ") == list(ProvisionResult._fields)
 
 
 def test_links_lead_somewhere() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from rum.host.channel.checked import check_message
 from rum.protocol import LogEvent, ProvisionResult, ProvisionScript
 
@@ -29,7 +27,8 @@ def script_to_json(script: ProvisionScript) -> JsonObject:
 def result_from_json(message: Mapping[str, object]) -> ProvisionResult:
     """The result in a `result` message; unknown fields are ignored. Raises BrokenProtocolError for a malformed one."""
     check_message("result", message)
-    return msgspec.convert(message, ProvisionResult)
+    known: dict[str, Any] = {name: message[name] for name in ProvisionResult._fields if name in message}
+    return ProvisionResult(**known)
 
 
 def output_to_json(event: LogEvent, text: str) -> JsonObject:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Sequence
 
@@ -39,4 +38,4 @@ def with_mounts(script: ProvisionScript, filesystems: Sequence[Filesystem], moun
     if not waiting:
         return script
     calls = "\n".join(shlex.join(["mount_on_drive", target]) for target in waiting)
-    return dataclasses.replace(script, content=f"{script.content}{ON_A_DRIVE}{calls}\n")
+    return script._replace(content=f"{script.content}{ON_A_DRIVE}{calls}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from rum.host.json_lines.answers import Run
 from rum.host.outcome import seconds
@@ -17,7 +16,7 @@ HEADINGS = ("RUN", "STARTED", "TRIGGER", "BOOT", "TOOK", "RESULT")
 
 def run_fields(run: ListedRun) -> Run:
     """A run as `-o json` prints it."""
-    return {"type": "run", **asdict(run.summary), "in_guest": run.in_guest, "on_host": run.on_host}  # type: ignore[typeddict-item]
+    return {"type": "run", **vars(run.summary), "in_guest": run.in_guest, "on_host": run.on_host}  # type: ignore[typeddict-item]
 
 
 def run_table(runs: Sequence[ListedRun]) -> list[str]:

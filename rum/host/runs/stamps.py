@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import replace
 
 from rum.host.events import Emit, Event
 from rum.protocol import LogEvent
@@ -22,7 +21,7 @@ def stamped(emit: Emit) -> Emit:
             key = (event.script, event.stream)
             begins = at_start.get(key, True)
             at_start[key] = event.data[-1:] in (b"\r", b"\n")
-            event = replace(event, data=with_stamps(event.data, stamp(event.timestamp_us), begins=begins))
+            event = event._replace(data=with_stamps(event.data, stamp(event.timestamp_us), begins=begins))
         emit(event)
 
     return pass_on

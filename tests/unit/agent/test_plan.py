@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,13 +164,13 @@ class TestLedger:
             assert known.last(one.name) == failed
 
     def test_of_a_system_script_the_last_version_counts(self, ledger: Ledger) -> None:
-        edited = replace(SYSTEM, content_sha256="b" * 64)
+        edited = SYSTEM._replace(content_sha256="b" * 64)
         pass_(ledger, SYSTEM, edited)
         assert ledger.has_passed(edited)
         assert not ledger.has_passed(SYSTEM)
 
     def test_of_a_boot_script_every_version_of_this_boot_counts_once(self, ledger: Ledger, settings: Settings) -> None:
-        edited = replace(BOOT, content_sha256="b" * 64)
+        edited = BOOT._replace(content_sha256="b" * 64)
         pass_(ledger, BOOT, edited, BOOT)
         assert ledger.has_passed(edited)
         assert ledger.has_passed(BOOT)

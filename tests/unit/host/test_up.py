@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -126,7 +125,7 @@ EMPTY = drives_script((), "", {})
 
 
 def harmless(guest: LocalGuest, script: ProvisionScript, text: str) -> ProvisionScript:
-    return dataclasses.replace(script, content=f"echo {text} >>'{guest.directory}/log'")
+    return script._replace(content=f"echo {text} >>'{guest.directory}/log'")
 
 
 @pytest.fixture
@@ -173,7 +172,7 @@ def test_a_drive_is_detached_once_the_guest_has_let_go_of_it(guest: LocalGuest) 
 
 
 def test_a_drive_whose_unmount_failed_stays(guest: LocalGuest) -> None:
-    guest.the_drives_script = dataclasses.replace(EMPTY, content="exit 1")
+    guest.the_drives_script = EMPTY._replace(content="exit 1")
     guest.leaving = ["old"]
     seen = Seen()
     assert up(guest, seen, (False, True)) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from typing import Any
@@ -30,7 +29,7 @@ scripts = st.builds(
 
 @given(st.lists(scripts, max_size=5, unique_by=lambda script: script.name))
 def test_a_list_survives_the_wire_in_order(given_scripts: list[ProvisionScript]) -> None:
-    wire: list[object] = [{**vars(script), "run_on": script.run_on.value} for script in given_scripts]
+    wire: list[object] = [{**script._asdict(), "run_on": script.run_on.value} for script in given_scripts]
     assert scripts_from_wire(wire) == in_order(given_scripts)
 
 
@@ -114,12 +113,12 @@ def test_identity_is_the_content_and_the_environment_and_nothing_else() -> None:
     script = ProvisionScript("a", "true\n", 1, RunOn.SYSTEM)
     assert script.sha256 == hashlib.sha256(b"true\n").hexdigest()
     for other in (
-        dataclasses.replace(script, name="b", order=2, run_on=RunOn.BOOT),
-        dataclasses.replace(script, timeout_s=5, after=After.LOCAL_FS, env={}),
+        script._replace(name="b", order=2, run_on=RunOn.BOOT),
+        script._replace(timeout_s=5, after=After.LOCAL_FS, env={}),
     ):
         assert other.sha256 == script.sha256
-    assert dataclasses.replace(script, content="true").sha256 != script.sha256
-    assert dataclasses.replace(script, env={"A": "1"}).sha256 != script.sha256
+    assert script._replace(content="true").sha256 != script.sha256
+    assert script._replace(env={"A": "1"}).sha256 != script.sha256
 
 
 def test_identity_does_not_depend_on_the_order_of_variables() -> None:

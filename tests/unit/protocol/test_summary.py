@@ -34,7 +34,12 @@ def test_a_run_that_goes_on() -> None:
 def test_a_run_that_has_ended() -> None:
     summary = summary_of(STARTED, FIRST, FIRST_EXITED, SECOND, SECOND_EXITED, RESULT)
     assert summary == RunSummary(
-        *("r", "b", "host", True, 1_000_000, 1750),
+        "r",
+        boot_id="b",
+        trigger="host",
+        first_boot=True,
+        started_us=1_000_000,
+        duration_ms=1750,
         running=False,
         success=False,
         failed_script="two",

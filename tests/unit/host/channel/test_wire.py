@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-
 import pytest
 
 from rum.host.channel.wire import output_to_json, result_from_json, script_to_json
@@ -16,12 +14,12 @@ SCRIPT = ProvisionScript("a", "echo", 7, RunOn.SYSTEM, timeout_s=1.5, env={"K": 
 @pytest.mark.parametrize("script", [SCRIPT, ProvisionScript("b", "", 0, RunOn.BOOT)])
 def test_a_script_goes_out_as_the_protocol_spells_it(script: ProvisionScript) -> None:
     [back] = scripts_from_wire([script_to_json(script)])
-    assert back == replace(script, after=script.waits_for)
+    assert back == script._replace(after=script.waits_for)
 
 
 def test_a_result_comes_back_without_what_is_not_known() -> None:
     result = ProvisionResult(success=False, run_id="r", failed_script="a", signal=9, ran=["a"])
-    assert result_from_json({"type": "result", "later": {"x": 1}, **asdict(result)}) == result
+    assert result_from_json({"type": "result", "later": {"x": 1}, **result._asdict()}) == result
     assert result_from_json({"success": True}) == ProvisionResult(success=True)
 
 
