@@ -11,6 +11,7 @@ import pytest
 
 from e2e.project import Project, heed_interrupts, poll
 from e2e.terminal import status_of, terminal
+from rum.host import open_guest
 
 LOOP = "while :; do sleep 0.1; done"
 
@@ -52,6 +53,14 @@ class TestSignals:
             child.sendintr()
             child.expect("cleaned up")
             assert status_of(child) == 9
+
+
+def test_a_python_program_runs_commands_in_it(vm: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", vm.environment["XDG_STATE_HOME"])
+    guest = open_guest(vm.directory / "rum.toml")
+    done = guest.run(["sh", "-c", "id -un; cat; echo sorry >&2; exit 3"], user="rum", stdin=b"given")
+    assert (done.exit_code, done.text, done.stderr) == (3, "rum\ngiven", b"sorry\n")
+    assert guest.run(["cat", "/proc/sys/kernel/random/boot_id"]).text == vm.boot_id()
 
 
 def test_a_reader_that_has_enough_ends_the_command(vm: Project) -> None:
