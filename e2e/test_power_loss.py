@@ -63,9 +63,6 @@ note passed
 """
 
 CONFIG = """
-[advanced]
-boot_timeout_s = 150
-
 [[provision.script]]
 name = "early"
 order = 10
