@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rum.protocol import Frame, FrameDecoder, Kind, LocalProtocolError, RemoteProtocolError, encode_frame
 from rum.protocol.frames import HEADER, PAYLOAD_MAX, encode_output, split_output
-from rum.protocol.limits import CHUNK_MAX, MESSAGE_MAX
+from rum.protocol.limits import CHUNK_MAX, LARGE_MESSAGE, MESSAGE_MAX
 
 MOMENT = (1_700_000_000_000_001).to_bytes(8, "big")
 
@@ -174,3 +174,30 @@ def test_a_large_message_passes_through_the_decoder_in_pieces() -> None:
     ]
     assert b"".join(made[0].pieces) == payload
     assert held < 1000
+
+
+@pytest.mark.parametrize(
+    ("length", "number", "sentence"),
+    [
+        (0, 0x99, "frame kind 0x99 is unknown"),
+        (64 * 1024 + 1, 0x10, "a STDIN payload of 65537 bytes is over 65536"),
+        (7, 0x11, "an output frame is too short for its time"),
+    ],
+)
+def test_a_broken_header_is_told_in_a_sentence(length: int, number: int, sentence: str) -> None:
+    decoder = FrameDecoder()
+    decoder.feed(struct.pack("!IB", length, number))
+    with pytest.raises(RemoteProtocolError, match=f"^{sentence}$"):
+        decoder.maybe_next_frame()
+
+
+def test_so_is_a_payload_that_is_never_sent() -> None:
+    with pytest.raises(LocalProtocolError, match=r"^a STDIN payload of 65537 bytes is over 65536$"):
+        encode_frame(Kind.STDIN, bytes(64 * 1024 + 1))
+
+
+def test_a_message_that_is_not_large_stays_in_memory() -> None:
+    decoder = FrameDecoder(Pieces)
+    for payload in (b"{}", bytes(LARGE_MESSAGE)):
+        decoder.feed(encode_frame(Kind.MESSAGE, payload))
+        assert decoder.maybe_next_frame() == Frame(Kind.MESSAGE, payload)

@@ -14,6 +14,7 @@ from rum.protocol.messages import (
     ACK,
     HEARTBEAT,
     Message,
+    bounded,
     check_structure,
     encode_message,
     error,
@@ -158,3 +159,26 @@ def test_a_string_may_end_in_a_backslash() -> None:
 def test_a_long_number_is_not_repeated_in_full() -> None:
     with pytest.raises(ValueError, match=r"^9{80} is no finite number$"):
         finite("9" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("payload", "sentence"),
+    [
+        (b"{", "a message is not JSON in UTF-8"),
+        (b"{}", "a message is not an object with a type"),
+        (b'{"type": "x", "a": %s}' % (b"[" * NESTING_MAX + b"]" * NESTING_MAX), f"nested more than {NESTING_MAX} deep"),
+    ],
+)
+def test_what_is_no_message_is_told_in_a_sentence(payload: bytes, sentence: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"{sentence}$") as caught:
+        parse_message(payload)
+    assert str(caught.value).startswith("a message is ")
+
+
+def test_a_long_integer_is_told_in_a_sentence() -> None:
+    with pytest.raises(ValueError, match=f"^an integer has more than {DIGITS_MAX} digits$"):
+        bounded("9" * (DIGITS_MAX + 1))
+
+
+def test_nothing_is_sent_that_says_nothing() -> None:
+    assert encode_message({"type": "x", "a": [1, 2]}) == b'\0\0\0\x16\x01{"type":"x","a":[1,2]}'

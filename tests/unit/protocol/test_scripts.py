@@ -100,6 +100,8 @@ def test_a_long_choice_is_not_repeated_in_full() -> None:
 def test_names_are_unique() -> None:
     with pytest.raises(ValueError, match="two scripts are named a"):
         scripts_from_wire([WIRE, {**WIRE, "order": 2}])
+    with pytest.raises(ValueError, match="two scripts are named b"):
+        scripts_from_wire([{**WIRE, "name": name} for name in ("b", "a", "a", "b")])
 
 
 def test_the_number_of_scripts_is_bounded() -> None:
