@@ -28,10 +28,10 @@ class Cgroup:
 
     def prepare(self) -> None:
         """Make the cgroup, and remove those beside it that have meanwhile lost their last process. Raises OSError."""
-        base = os.path.dirname(self._path)
-        for name in os.listdir(base):
-            if os.path.isdir(os.path.join(base, name)):
-                Cgroup(os.path.join(base, name)).remove()
+        with os.scandir(os.path.dirname(self._path)) as entries:
+            beside = [entry.path for entry in entries if entry.is_dir()]
+        for path in beside:
+            Cgroup(path).remove()
         os.makedirs(self._path, exist_ok=True)
 
     def started(self, pid: int) -> None:
@@ -66,6 +66,10 @@ class Cgroup:
 
     def remove(self) -> None:
         """Remove the cgroup if nothing lives in it any more; those that were made below it are until then not ours."""
+        with contextlib.suppress(OSError):
+            # Nearly always: nothing lives in it, and there is none below it.
+            os.rmdir(self._path)
+            return
         if self.pids():
             return
         for directory, _, _ in os.walk(self._path, topdown=False):
