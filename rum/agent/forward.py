@@ -19,7 +19,7 @@ from rum.protocol.conversation import Received
 from rum.protocol.errors import ErrorCode, RequestError
 from rum.protocol.fields import get_bool, get_int
 from rum.protocol.frames import HEADER, Kind
-from rum.protocol.limits import ACK_TIMEOUT_S, SEND_MAX
+from rum.protocol.limits import ACK_TIMEOUT_S, CHUNK_MAX, SEND_MAX
 from rum.protocol.messages import Message
 
 LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
@@ -27,7 +27,10 @@ LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 CONNECT_TIMEOUT_S = 10.0
 """A listener whose backlog is full lets a client wait; a host should be told before it takes the guest for lost."""
 
-CHUNK = SEND_MAX - HEADER.size
+FEW = 32
+"""Connections that may have a frame of the largest size each, 2 MiB in all."""
+
+SMALL_CHUNK = SEND_MAX - HEADER.size
 """A frame that fits one send(). No more than one waits for either side: there may be hundreds of connections."""
 
 RESET = struct.pack("ii", 1, 0)
@@ -38,6 +41,8 @@ class Forward:
     """One connection from request to end. Raises ValueError from the constructor."""
 
     holds_up = False
+    going = 0
+    """How many there are at the moment."""
 
     def __init__(self, loop: Loop, connection: Connection, params: Message) -> None:
         self._loop = loop
@@ -58,6 +63,7 @@ class Forward:
 
     def start(self) -> None:
         """Begin to connect; the rest follows from the loop."""
+        Forward.going += 1
         if not self._framed:
             self._client.hold(True)
         self._timer = self._loop.call_later(CONNECT_TIMEOUT_S, lambda: self._refuse(errno.ETIMEDOUT))
@@ -152,7 +158,7 @@ class Forward:
 
     def _read(self) -> None:
         try:
-            data = self._guest.recv(CHUNK)
+            data = self._guest.recv(CHUNK_MAX if Forward.going <= FEW else SMALL_CHUNK)
         except BlockingIOError:
             return
         except OSError:
@@ -211,6 +217,7 @@ class Forward:
         if self._ended:
             return
         self._ended = True
+        Forward.going -= 1
         self._cancel_timer()
         self._watch.want(0)
         if reset:

@@ -13,6 +13,7 @@ import threading
 
 import pytest
 
+from rum.agent.forward import FEW, SMALL_CHUNK
 from rum.protocol import Kind
 from rum.protocol.frames import HEADER
 from rum.protocol.messages import request
@@ -64,6 +65,15 @@ def read_to_end(client: Client) -> bytes:
     client.read_until(lambda answer: ended() or bool(answer.of("result")))
     assert ended()
     return received_by(client)
+
+
+def largest_frame(agent: Agent, port: int) -> int:
+    """Bytes of the largest frame in all that a server sends."""
+    client = framed(agent, port)
+    assert len(read_to_end(client)) == BIG
+    client.send(Kind.BYTES, b"")
+    answer = client.finish()
+    return max(len(got.frame.payload) for got in answer.frames if got.frame.kind is Kind.BYTES)
 
 
 def pour(client: Client, data: bytes) -> None:
@@ -197,6 +207,17 @@ class TestFramed:
                 assert read_to_end(client).decode() == hashlib.sha256(part).hexdigest()
                 client.finish()
         resident.wait_for_descriptors(0)
+
+    def test_a_frame_is_large_where_there_are_few(self, guest: Agent) -> None:
+        guest.start()
+        with serving(sending(bytes(BIG))) as port, serving(echo) as other:
+            assert largest_frame(guest, port) > SMALL_CHUNK
+            others = [framed(guest, other) for _ in range(FEW)]
+            assert largest_frame(guest, port) <= SMALL_CHUNK
+            for client in others:
+                client.close()
+            guest.wait_for_descriptors(0)
+            assert largest_frame(guest, port) > SMALL_CHUNK
 
 
 class TestSlowReaders:
