@@ -130,9 +130,9 @@ class Connection:
         """Send an event of the answer."""
         self._send(self._conversation.send_message(message))
 
-    def frame(self, kind: Kind, payload: bytes) -> None:
-        """Send a frame of bytes."""
-        self._send(self._conversation.send_frame(kind, payload))
+    def frame(self, kind: Kind, *payload: bytes | bytearray) -> None:
+        """Send a frame of bytes, its payload in parts."""
+        self._send(self._conversation.send_frame(kind, *payload))
 
     def result(self, fields: Message) -> None:
         """Send the result; the client is expected to acknowledge it."""

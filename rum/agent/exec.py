@@ -29,7 +29,7 @@ from rum.protocol.fields import (
     get_str,
     no_nul,
 )
-from rum.protocol.frames import Kind
+from rum.protocol.frames import TIMESTAMP, Kind
 from rum.protocol.limits import STDIN_WINDOW
 from rum.protocol.messages import Message
 
@@ -243,10 +243,10 @@ class Exec:
         if self._terminal is not None:
             fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
 
-    def _send(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
+    def _send(self, kind: Kind, timestamp_us: int, data: bytes | bytearray) -> None:
         if self._connection.answered:
             return
-        self._connection.frame(kind, timestamp_us.to_bytes(8, "big") + data)
+        self._connection.frame(kind, TIMESTAMP.pack(timestamp_us), data)
         if self._connection.backlog > BACKLOG_MAX:
             for pump in self._pumps:
                 pump.pause(True)

@@ -12,7 +12,7 @@ from rum.agent.loop import Loop, Timer
 from rum.protocol.frames import Kind
 from rum.protocol.limits import COALESCE_S, OUTPUT_CHUNK
 
-Sink = Callable[[Kind, int, bytes], None]
+Sink = Callable[[Kind, int, bytearray], None]
 """Takes a kind, a time in microseconds since the epoch, and at most OUTPUT_CHUNK bytes."""
 
 
@@ -44,5 +44,12 @@ class Gatherer:
         pending, self._pending = self._pending, {}
         self._gather_until = time.monotonic() + COALESCE_S
         for kind, (timestamp_us, data) in pending.items():
-            for start in range(0, len(data), OUTPUT_CHUNK):
-                self._sink(kind, timestamp_us, bytes(data[start : start + OUTPUT_CHUNK]))
+            for part in split(data):
+                self._sink(kind, timestamp_us, part)
+
+
+def split(data: bytearray) -> list[bytearray]:
+    """Pieces that fit a frame each; mostly it is one, which is not copied."""
+    if len(data) <= OUTPUT_CHUNK:
+        return [data]
+    return [data[start : start + OUTPUT_CHUNK] for start in range(0, len(data), OUTPUT_CHUNK)]

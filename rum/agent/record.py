@@ -82,7 +82,7 @@ class Record(Readable):
         self._limit = limit
         self._in_file = 0
         self._in_memory = bytearray()
-        self._tail: collections.deque[tuple[Kind, int, bytes]] = collections.deque()
+        self._tail: collections.deque[tuple[Kind, int, bytes | bytearray]] = collections.deque()
         self._tail_size = 0
         self._dropped = 0
         self.failure: OSError | None = None
@@ -126,7 +126,7 @@ class Record(Readable):
         self._grown()
         return True
 
-    def output(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
+    def output(self, kind: Kind, timestamp_us: int, data: bytes | bytearray) -> None:
         """Append output, or keep it aside once the record is full."""
         frame = encode_output(kind, timestamp_us, data)
         if not self._tail and self._has_room(len(frame)):
@@ -182,7 +182,7 @@ class Record(Readable):
         with contextlib.suppress(OSError):
             durable.cut(self._fd, self._in_file)
 
-    def _keep_aside(self, kind: Kind, timestamp_us: int, data: bytes) -> None:
+    def _keep_aside(self, kind: Kind, timestamp_us: int, data: bytes | bytearray) -> None:
         self._tail.append((kind, timestamp_us, data))
         self._tail_size += len(data)
         while self._tail_size > RECORD_TAIL:

@@ -50,10 +50,10 @@ class Conversation:
         self._advance(self._role, Kind.MESSAGE, message)
         return encode_message(message)
 
-    def send_frame(self, kind: Kind, payload: bytes) -> bytes:
-        """The bytes of another frame. Raises LocalProtocolError where it is out of turn."""
+    def send_frame(self, kind: Kind, *payload: bytes | bytearray) -> bytes:
+        """The bytes of another frame, its payload in parts. Raises LocalProtocolError where it is out of turn."""
         self._advance(self._role, kind, None)
-        return encode_frame(kind, payload)
+        return encode_frame(kind, *payload)
 
     def relayed_result(self) -> None:
         """Take note that a result was sent as part of a run's record, whose frames do not pass through here."""

@@ -58,16 +58,17 @@ class Frame(NamedTuple):
         return HEADER.size + len(self.payload)
 
 
-def encode_frame(kind: Kind, payload: bytes) -> bytes:
-    """The frame's bytes. Raises LocalProtocolError for a payload over its limit."""
-    if len(payload) > PAYLOAD_MAX[kind]:
-        raise LocalProtocolError(f"a {kind.name} payload of {len(payload)} bytes is over {PAYLOAD_MAX[kind]}")
-    return HEADER.pack(len(payload), kind) + payload
+def encode_frame(kind: Kind, *payload: bytes | bytearray) -> bytes:
+    """The bytes of a frame whose payload are these parts. Raises LocalProtocolError where it is over its limit."""
+    size = sum(map(len, payload))
+    if size > PAYLOAD_MAX[kind]:
+        raise LocalProtocolError(f"a {kind.name} payload of {size} bytes is over {PAYLOAD_MAX[kind]}")
+    return b"".join((HEADER.pack(size, kind), *payload))
 
 
-def encode_output(kind: Kind, timestamp_us: int, data: bytes) -> bytes:
+def encode_output(kind: Kind, timestamp_us: int, data: bytes | bytearray) -> bytes:
     """An output frame's bytes; the time is in microseconds since the epoch."""
-    return encode_frame(kind, TIMESTAMP.pack(timestamp_us) + data)
+    return encode_frame(kind, TIMESTAMP.pack(timestamp_us), data)
 
 
 def split_output(payload: bytes) -> tuple[int, bytes]:

@@ -88,7 +88,7 @@ def test_small_writes_are_gathered(agent: Agent) -> None:
 def test_the_first_piece_does_not_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "COALESCE_S", 3600.0)
     passed_on: list[bytes] = []
-    gatherer = output.Gatherer(Loop(), lambda _kind, _when, data: passed_on.append(data))
+    gatherer = output.Gatherer(Loop(), lambda _kind, _when, data: passed_on.append(bytes(data)))
     for piece in (b"first", b"second", b"third"):
         gatherer.take(Kind.STDOUT, piece)
     assert passed_on == [b"first"]
@@ -100,8 +100,8 @@ def test_what_is_gathered_is_passed_on_in_time() -> None:
     loop = Loop()
     passed_on: list[bytes] = []
 
-    def take(_kind: Kind, _when: int, data: bytes) -> None:
-        passed_on.append(data)
+    def take(_kind: Kind, _when: int, data: bytearray) -> None:
+        passed_on.append(bytes(data))
         if data.endswith(b"last"):
             loop.stop()
 
