@@ -1,7 +1,7 @@
 """The agent's modules as byte code, kept for its next start: compiling them takes more than half of one.
 
 They lie in a zip file like the agent's own, whose name says of which zipapp and for which Python it is. The zipapp
-looks there first (rum/host/bundle.py), so what does not fit is never read. It is written once the guest has booted, by
+looks there first (rum/host/bundle.py), so what does not fit is never read. It is written a while after the start, by
 a process of its own: a boot has better things to do, and the agent would keep the memory that it takes.
 """
 
@@ -17,7 +17,8 @@ from rum.agent import durable
 from rum.agent.loop import READ, Loop
 from rum.agent.service import find_archive
 
-WRITE_AFTER_S = 60.0
+WRITE_AFTER_S = 10.0
+"""Its process has the lowest priority besides; a VM that is started only to be stopped again should have it, too."""
 
 UNCHECKED_HASH = (1).to_bytes(4, "little") + bytes(8)
 """Byte code that is not compared with its source (PEP 552); the file's name has done that."""
