@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from e2e.bench.experiment import Experiment, Measured, Row, Series
+from e2e.bench.experiment import Experiment, Measured, NotMeasuredError, Row, Series
 
 FORMAT = 1
 
@@ -72,12 +72,12 @@ class Results:
         """What an earlier run has written. Raises OSError, ValueError."""
         try:
             whole = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            whole = None
-        if not isinstance(whole, dict) or whole.get("format") != FORMAT:
-            raise ValueError(f"{path} has no results of this benchmark")
-        attempts = {name: attempt_from_json(attempt) for name, attempt in whole["experiments"].items()}
-        return cls(whole["environment"], whole["quick"], attempts)
+            if whole["format"] != FORMAT:
+                raise ValueError(f"it has format {whole['format']}")
+            attempts = {name: attempt_from_json(attempt) for name, attempt in whole["experiments"].items()}
+            return cls(whole["environment"], whole["quick"], attempts)
+        except (ValueError, LookupError, TypeError, AttributeError, NotMeasuredError) as exc:
+            raise ValueError(f"{path} has no results of this benchmark: {exc}") from exc
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,9 @@ class TestFile:
         ]
         assert kept["experiments"]["one"]["series"]["rum"]["values"] == [1.25, 2, 3]
 
-    @pytest.mark.parametrize("text", ["[]", "{}", '{"format": 0}', "no json"])
+    @pytest.mark.parametrize(
+        "text", ["[]", "{}", '{"format": 0}', '{"format": 1}', '{"format": 1, "experiments": []}', "no json", "1"]
+    )
     def test_other_files_are_refused(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "bench.json").write_text(text)
         with pytest.raises(ValueError, match="has no results of this benchmark"):
