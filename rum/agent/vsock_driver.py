@@ -10,7 +10,7 @@ from rum.agent.loop import Loop
 
 DEVICE = "/dev/vsock"
 
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
 """udev may still be loading the driver when the agent starts."""
 
 CID_MIN, CID_MAX = 3, 0xFFFFFFFE

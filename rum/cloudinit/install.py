@@ -38,6 +38,7 @@ def build_unit(vm_id: str, *, network: bool) -> str:
     wants = "Wants=network-online.target\n" if network else ""
     # cloud-init enables the unit at the end of the first boot, and a power cut may keep it from ever coming so far.
     enable = f"ExecStartPre=-/bin/ln -sfn {UNIT_PATH} {WANTED_BY}.wants/{UNIT}"
+    # While the guest boots, cloud-init and udev want the same processor; who asks for the agent waits for it.
     # On a starved host the start takes minutes; an agent that is killed over it would begin anew, for ever.
     return f"""\
 [Unit]
@@ -59,6 +60,7 @@ Restart=always
 RestartSec=1
 KillMode=process
 Delegate=yes
+StartupCPUWeight=1000
 OOMPolicy=continue
 OOMScoreAdjust=-500
 TimeoutStopSec=20

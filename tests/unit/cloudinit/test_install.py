@@ -27,6 +27,7 @@ def test_the_unit_is_restarted_for_ever_and_leaves_scripts_alone() -> None:
     assert unit["Service"]["Restart"] == "always"
     assert unit["Service"]["KillMode"] == "process"
     assert unit["Service"]["OOMPolicy"] == "continue"
+    assert "CPUWeight" not in unit["Service"], "once the guest is up, scripts have no more than anybody else"
     assert unit["Install"]["WantedBy"] == "multi-user.target"
 
 
