@@ -10,6 +10,10 @@ UNIT = "rum-agent.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 WANTED_BY = "/etc/systemd/system/multi-user.target"
 
+VSOCK_DRIVER = "vmw_vsock_virtio_transport"
+"""Loaded beside the agent: until udev comes to it, an agent that listens cannot be reached. Where it is no module, or
+not there, nothing happens (systemd's modprobe@.service)."""
+
 DAEMON_RELOAD = ["systemctl", "daemon-reload"]
 START_EARLY = ["systemctl", "start", "--no-block", UNIT]
 ENABLE = ["systemctl", "enable", "--now", UNIT]
@@ -45,7 +49,8 @@ def build_unit(vm_id: str, *, network: bool) -> str:
 Description=rum guest agent
 DefaultDependencies=no
 After=local-fs.target
-{wants}Conflicts=shutdown.target
+{wants}Wants=modprobe@{VSOCK_DRIVER}.service
+Conflicts=shutdown.target
 Before=shutdown.target
 StartLimitIntervalSec=0
 

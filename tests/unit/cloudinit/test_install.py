@@ -31,6 +31,12 @@ def test_the_unit_is_restarted_for_ever_and_leaves_scripts_alone() -> None:
     assert unit["Install"]["WantedBy"] == "multi-user.target"
 
 
+def test_the_way_to_the_host_is_loaded_beside_the_agent_which_does_not_wait_for_it() -> None:
+    text = build_unit("id", network=True)
+    assert "\nWants=modprobe@vmw_vsock_virtio_transport.service\n" in text
+    assert parse(text)["Unit"]["After"] == "local-fs.target"
+
+
 def test_the_unit_enables_itself_as_systemctl_would() -> None:
     unit = parse(build_unit("id", network=True))
     wants = f"/etc/systemd/system/{unit['Install']['WantedBy']}.wants"
