@@ -142,6 +142,8 @@ EXPERIMENT = Experiment(
             ratio_at_most(0.60),
             "early",
             "by-runcmd",
+            reason="the kernel, systemd up to `local-fs.target` and cloud-init's own start are in both, and the peer"
+            " has rum's short lists of modules, too; less would need an agent that is in the image",
         ),
         Row("first boot: the agent answers", "sshd's banner in the same boot", excess_at_most(0), "early", "sshd"),
         Row(
@@ -150,6 +152,8 @@ EXPERIMENT = Experiment(
             ratio_at_most(0.75),
             "up",
             "by-hand",
+            reason="a system script waits until cloud-init has finished, so that they do not meet at apt, and the"
+            ' peer\'s is a part of it; with `after = "local-fs"` it would run when the agent answers',
         ),
     ),
     within_s=1800,

@@ -91,6 +91,8 @@ EXPERIMENT = Experiment(
             excess_at_most(1),
             "listening",
             "local-fs",
+            reason="Python and the agent's modules are loaded while cloud-init and udev want the same processor; one"
+            " that is not emulated, or a second one, would do",
             under_kvm=excess_at_most(0.3),
         ),
         Row("`rum down`", "the guest's own power-off by ACPI", excess_at_most(1), "down", "acpi"),
