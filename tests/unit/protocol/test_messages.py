@@ -152,7 +152,7 @@ def test_strings_alone_are_elements_too() -> None:
 
 
 def test_a_string_may_end_in_a_backslash() -> None:
-    payload = rb'{"type": "x", "a": "\\", "b": "' + b"[" * (STRUCTURE_MAX + 1) + b'"}'
+    payload = rb'{"type": "x", "a": "\\", "b": "' + b"[" * LARGE_MESSAGE + b'"}'
     assert parse_message(payload) == json.loads(payload)
 
 
