@@ -111,9 +111,9 @@ def forwarded(bench: Bench) -> Measured:
 EXEC = "`rum exec` stdout throughput, 256 MB"
 
 EXEC_REASON = (
-    "a command writes to a pipe, and the agent reads, frames and sends, all of it on the guest's own processors; the "
-    "floor only sends. Much of the agent's time are system calls and copies, so much more would take a stream without "
-    "frames, spliced by the kernel (splice(2))"
+    "the agent itself moves a GB with 0.9 s of a real CPU; on emulated ones most is lost between the command, its pipe "
+    "and the agent, probably in a wake-up for every few KiB that the command writes, which has still to be profiled in "
+    "a guest; a larger pipe (F_SETPIPE_SZ), or no pipe at all (splice(2)), would be the next steps"
 )
 
 EXPERIMENTS = (
