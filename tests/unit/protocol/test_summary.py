@@ -31,6 +31,25 @@ def test_a_run_that_goes_on() -> None:
     assert summary_of(STARTED, FIRST).running
 
 
+def test_of_one_that_nothing_has_been_told_of() -> None:
+    assert vars(RunSummary("r")) == {
+        "run_id": "r",
+        "boot_id": None,
+        "trigger": None,
+        "first_boot": False,
+        "started_us": None,
+        "duration_ms": 0,
+        "running": True,
+        "success": None,
+        "failed_script": None,
+        "exit_code": None,
+        "signal": None,
+        "timed_out": False,
+        "cancelled": False,
+        "interrupted": False,
+    }
+
+
 def test_a_run_that_has_ended() -> None:
     summary = summary_of(STARTED, FIRST, FIRST_EXITED, SECOND, SECOND_EXITED, RESULT)
     assert summary == RunSummary(
