@@ -23,8 +23,9 @@ SEND_MAX = 16 * 1024
 """No single send() is larger: vhost-device-vsock 0.3.0 silently loses what a newer guest kernel (6.12, 6.17) spreads
 over several descriptors, which starts above 32 KiB. Half of that leaves room for other implementations."""
 
-OUTPUT_CHUNK = CHUNK_MAX - 8
-"""Data bytes of the largest output frame, its timestamp left out: as much as a pipe holds costs one frame, not five."""
+OUTPUT_CHUNK = 4 * SEND_MAX - 13
+"""Data bytes of the largest output frame: nearly all that a pipe holds. With its header of 5 bytes and its timestamp
+of 8 it is four whole sends, and costs no fifth one for the rest."""
 
 COALESCE_S = 0.020
 """How long small output is gathered: one frame per write() overflows the receive queue of kernels since 6.12.92."""

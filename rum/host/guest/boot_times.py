@@ -63,7 +63,8 @@ def tell_boot_times(guest: Guest, emit: Emit) -> None:
 
 def parse(text: str) -> GuestBoot:
     """The figures in what PROGRAM prints; what is none is left out."""
-    stages = sorted((*manager_stages(text), *unit_stages(text)), key=lambda stage: stage.start_ms)
+    # An alias is told of like the unit itself.
+    stages = sorted({*manager_stages(text), *unit_stages(text)}, key=lambda stage: stage.start_ms)
     return GuestBoot(tuple(stages), tuple(slowest_modules(text)))
 
 

@@ -57,6 +57,11 @@ def test_an_initrd_with_systemd_is_a_stage_of_its_own() -> None:
     assert found.stages == (Stage("kernel", 0, 1500), Stage("initrd", 1500, 3400))
 
 
+def test_a_unit_that_is_asked_for_by_two_names_is_one_stage() -> None:
+    found = parse(MANAGER + UNITS + UNITS.replace("local-fs.target", "ssh.service") + UNITS.replace("local-fs", "x"))
+    assert [stage.name for stage in found.stages].count("cloud-init-local") == 1
+
+
 def test_the_modules_of_this_boot_the_slowest_first() -> None:
     assert parse(MANAGER + UNITS + LOG).modules == (("growpart", 1750), ("ssh", 400))
 
