@@ -80,7 +80,7 @@ def pull(options: argparse.Namespace) -> int:
     known = answer("image", "list")
     found = [entry for entry in known["images"] if table["base"] in (entry["name"], entry["url"]) and entry["whole"]]
     # From a mirror on this host the file is used where it is.
-    newest = max(found, key=lambda entry: str(entry["modified"]), default=None)
+    newest = max(found, key=lambda entry: Path(entry["path"]).stat().st_mtime_ns, default=None)
     for entry in found:
         if entry is not newest:
             subprocess.run([RUM, "image", "remove", entry["path"]], check=True)
