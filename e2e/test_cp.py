@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -202,9 +203,14 @@ def test_a_copy_from_the_guest_that_is_killed_leaves_nothing(guest: Project, tmp
 ENDED = "! pgrep -f '[j]son.loads.sys.stdin' >/dev/null"
 
 
-def started(guest: Project, *arguments: str) -> subprocess.Popen[bytes]:
-    """A copy that goes on."""
-    return subprocess.Popen(guest.command("cp", *arguments), env=guest.environment, stdin=subprocess.PIPE)
+@contextlib.contextmanager
+def started(guest: Project, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A copy that goes on, at most until the block's end, however that comes."""
+    with subprocess.Popen(guest.command("cp", *arguments), env=guest.environment, stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for(guest: Project, condition: str, what: str) -> None:
@@ -216,8 +222,12 @@ def wait_for(guest: Project, condition: str, what: str) -> None:
 
 def has_written(pid: int) -> bool:
     """Whether a process has a file without a name that is not empty."""
-    links = Path(f"/proc/{pid}/fd").iterdir()
-    return any("/#" in os.readlink(link) and link.stat().st_size for link in links)
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        # Descriptors come and go meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if "/#" in os.readlink(link) and link.stat().st_size:
+                return True
+    return False
 
 
 def test_a_link_is_no_way_out(guest: Project, tmp_path: Path) -> None:
