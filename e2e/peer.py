@@ -15,6 +15,21 @@ from dataclasses import dataclass
 
 PORT = 2300
 
+
+def served(port: int) -> str:
+    """The end of a guest's program: each client of that vsock port gets its own call of the program's `serve`."""
+    return f"""
+listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+for option in (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, socket.SO_VM_SOCKETS_BUFFER_SIZE):
+    listener.setsockopt(socket.AF_VSOCK, option, 8 << 20)
+listener.bind((socket.VMADDR_CID_ANY, {port}))
+listener.listen(8)
+while True:
+    client, _ = listener.accept()
+    threading.Thread(target=serve, args=(client,), daemon=True).start()
+"""
+
+
 # What it is asked for comes first: "source" or "sink", the size of each send, and how much in all. A source ends with
 # the end of the stream, and so does a sink's answer, the hash of what it got.
 IN_GUEST = f"""
@@ -54,15 +69,7 @@ def serve(sock):
     with sock:
         kind, size, total = struct.unpack("!BII", exactly(sock, 9))
         source(sock, size, total) if kind else sink(sock, total)
-listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-for option in (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, socket.SO_VM_SOCKETS_BUFFER_SIZE):
-    listener.setsockopt(socket.AF_VSOCK, option, 8 << 20)
-listener.bind((socket.VMADDR_CID_ANY, {PORT}))
-listener.listen(8)
-while True:
-    client, _ = listener.accept()
-    threading.Thread(target=serve, args=(client,), daemon=True).start()
-"""
+{served(PORT)}"""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 
+from e2e.peer import served
 from e2e.project import Project, poll
 from rum.host import GuestVm
 
@@ -32,15 +33,7 @@ def serve(sock):
         while left:
             left -= sock.send(BLOCK[:left])
         sock.recv(1)
-listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-for option in (socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, socket.SO_VM_SOCKETS_BUFFER_SIZE):
-    listener.setsockopt(socket.AF_VSOCK, option, 8 << 20)
-listener.bind((socket.VMADDR_CID_ANY, {PORT}))
-listener.listen(8)
-while True:
-    client, _ = listener.accept()
-    threading.Thread(target=serve, args=(client,), daemon=True).start()
-"""
+{served(PORT)}"""
 
 
 @dataclass(frozen=True)
