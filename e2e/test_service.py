@@ -75,11 +75,13 @@ for n in range({RESTARTS}):
 open("/run/restarted", "w").write(str(len(agents)))
 """
 
+# Until a guest is out of memory by itself it may thrash for minutes; asked by sysrq, its OOM killer chooses at once.
 HOG = """#!/usr/bin/python3
+import time
 print(open("/proc/self/oom_score_adj").read().strip(), flush=True)
-hog = []
-while True:
-    hog.append(b"x" * (16 << 20))
+hog = b"x" * (256 << 20)
+open("/proc/sysrq-trigger", "w").write("f")
+time.sleep(600)
 """
 
 WAITING = f"""
