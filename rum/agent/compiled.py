@@ -1,8 +1,8 @@
 """The agent's modules as byte code, kept for its next start: compiling them takes more than half of one.
 
 They lie in a zip file like the agent's own, whose name says of which zipapp and for which Python it is. The zipapp
-looks there first (rum/host/bundle.py), so what does not fit is never read. It is written a while after the start, by
-a process of its own: a boot has better things to do, and the agent would keep the memory that it takes.
+looks there first (rum/host/bundle.py), so what does not fit is never read. It is written when cloud-init has finished,
+by a process of its own: a boot has better things to do, and the agent would keep the memory that it takes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import sys
 from rum.agent import durable
 from rum.agent.loop import READ, Loop
 from rum.agent.service import find_archive
+from rum.agent.settings import Settings
+from rum.agent.waits import cloud_init_will_finish
 
-WRITE_AFTER_S = 10.0
-"""Its process has the lowest priority besides; a VM that is started only to be stopped again should have it, too."""
+LOOK_EVERY_S = 10.0
+"""Whether it is time; a VM that is started only to be stopped again should have it, too."""
 
 UNCHECKED_HASH = (1).to_bytes(4, "little") + bytes(8)
 """Byte code that is not compared with its source (PEP 552); the file's name has done that."""
@@ -26,11 +28,20 @@ UNCHECKED_HASH = (1).to_bytes(4, "little") + bytes(8)
 PROGRAM = "import sys; sys.path[:0] = sys.argv[1:2]; from rum.agent.compiled import write; write(*sys.argv[1:])"
 
 
-def keep_compiled(loop: Loop) -> None:
+def keep_compiled(loop: Loop, settings: Settings) -> None:
     """Have it written in a while, unless this agent was started from it or from its sources."""
     archive, wanted = find_archive(), sys.path[0]
-    if archive and wanted != archive and not os.path.exists(wanted):
-        loop.call_later(WRITE_AFTER_S, lambda: start_writing(loop, archive, wanted))
+    if not archive or wanted == archive or os.path.exists(wanted):
+        return
+
+    def look() -> None:
+        # The agent's share of the processor is large until the guest is up, and its children's is the same.
+        if cloud_init_will_finish(settings):
+            loop.call_later(LOOK_EVERY_S, look)
+        else:
+            start_writing(loop, archive, wanted)
+
+    loop.call_later(LOOK_EVERY_S, look)
 
 
 def start_writing(loop: Loop, archive: str, path: str) -> None:

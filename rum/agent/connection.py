@@ -17,7 +17,7 @@ from rum.agent.nudge import nudge
 from rum.agent.record import Readable
 from rum.protocol.conversation import Conversation, Received
 from rum.protocol.errors import ErrorCode, HandshakeError, RemoteProtocolError, RequestError
-from rum.protocol.frames import Kind
+from rum.protocol.frames import Kind, Payload
 from rum.protocol.handshake import AgentHandshake
 from rum.protocol.limits import (
     ACK_TIMEOUT_S,
@@ -130,9 +130,9 @@ class Connection:
         """Send an event of the answer."""
         self._send(self._conversation.send_message(message))
 
-    def frame(self, kind: Kind, *payload: bytes | bytearray) -> None:
+    def frame(self, kind: Kind, *payload: Payload) -> None:
         """Send a frame of bytes, its payload in parts."""
-        self._send(self._conversation.send_frame(kind, *payload))
+        self._send(self._conversation.send_header(kind, sum(map(len, payload))), *payload)
 
     def result(self, fields: Message) -> None:
         """Send the result; the client is expected to acknowledge it."""
@@ -272,8 +272,9 @@ class Connection:
         self._ack_due = True
         self._send(self._conversation.send_message(message))
 
-    def _send(self, data: bytes) -> None:
-        self._out += data
+    def _send(self, *data: Payload) -> None:
+        for part in data:
+            self._out += part
         self._flush()
 
     def _flush(self) -> None:

@@ -103,7 +103,7 @@ class Daemon:
         release_network_wait(self.settings)
         expect_driver(self.loop, listener)
         if self.settings.in_guest:
-            keep_compiled(self.loop)
+            keep_compiled(self.loop, self.settings)
         self._run_boot_scripts()
         self.loop.run()
         notify("STOPPING=1")

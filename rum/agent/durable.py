@@ -89,6 +89,25 @@ def open_log(path: str, *, new: bool) -> int:
     return fd
 
 
+def append(path: str, data: bytes) -> None:
+    """Append to a file that is there. Raises OSError: any part of the data may then be there, and may not stay."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file(path: str) -> None:
+    """Make what somebody has written to the file durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write every byte. Raises OSError."""
     view = memoryview(data)

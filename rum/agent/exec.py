@@ -29,7 +29,7 @@ from rum.protocol.fields import (
     get_str,
     no_nul,
 )
-from rum.protocol.frames import TIMESTAMP, Kind
+from rum.protocol.frames import TIMESTAMP, Kind, Payload
 from rum.protocol.limits import STDIN_WINDOW
 from rum.protocol.messages import Message
 
@@ -243,7 +243,7 @@ class Exec:
         if self._terminal is not None:
             fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
 
-    def _send(self, kind: Kind, timestamp_us: int, data: bytes | bytearray) -> None:
+    def _send(self, kind: Kind, timestamp_us: int, data: Payload) -> None:
         if self._connection.answered:
             return
         self._connection.frame(kind, TIMESTAMP.pack(timestamp_us), data)

@@ -1,6 +1,6 @@
 """Small writes gathered into frames: the first is passed on at once, what follows within 20 ms with the next ones.
 
-More than a frame takes is split.
+More than a frame takes is split. What is passed on at once is not copied.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import time
 from typing import Callable
 
 from rum.agent.loop import Loop, Timer
-from rum.protocol.frames import Kind
+from rum.protocol.frames import Kind, Payload
 from rum.protocol.limits import COALESCE_S, OUTPUT_CHUNK
 
-Sink = Callable[[Kind, int, bytearray], None]
-"""Takes a kind, a time in microseconds since the epoch, and at most OUTPUT_CHUNK bytes."""
+Sink = Callable[[Kind, int, Payload], None]
+"""Takes a kind, a time in microseconds since the epoch, and at most OUTPUT_CHUNK bytes, which may change afterwards."""
 
 
 class Gatherer:
@@ -26,12 +26,18 @@ class Gatherer:
         self._timer: Timer | None = None
         self._gather_until = 0.0
 
-    def take(self, kind: Kind, data: bytes) -> None:
-        """Data of a stream, as it was read."""
+    def take(self, kind: Kind, data: Payload) -> None:
+        """Data of a stream, as it was read: at most OUTPUT_CHUNK bytes."""
+        now = time.monotonic()
+        early = self._gather_until - now
+        due = early <= 0 or len(data) == OUTPUT_CHUNK
+        if due and not self._pending:
+            self._gather_until = now + COALESCE_S
+            self._sink(kind, time.time_ns() // 1000, data)
+            return
         _, pending = self._pending.setdefault(kind, (time.time_ns() // 1000, bytearray()))
         pending += data
-        early = self._gather_until - time.monotonic()
-        if early <= 0 or len(pending) >= OUTPUT_CHUNK:
+        if due or len(pending) >= OUTPUT_CHUNK:
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(early, self.flush)

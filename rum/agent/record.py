@@ -15,7 +15,7 @@ from typing import Callable
 from rum.agent import durable
 from rum.protocol.errors import RemoteProtocolError
 from rum.protocol.fields import get_int, get_str, get_str_list
-from rum.protocol.frames import HEADER, Kind, check_header, encode_output
+from rum.protocol.frames import HEADER, Kind, Payload, check_header, encode_output
 from rum.protocol.limits import RECORD_MAX, RECORD_TAIL, SCRIPTS_MAX
 from rum.protocol.messages import Message, encode_message, parse_message
 from rum.protocol.summary import RunSummary
@@ -82,7 +82,7 @@ class Record(Readable):
         self._limit = limit
         self._in_file = 0
         self._in_memory = bytearray()
-        self._tail: collections.deque[tuple[Kind, int, bytes | bytearray]] = collections.deque()
+        self._tail: collections.deque[tuple[Kind, int, bytes]] = collections.deque()
         self._tail_size = 0
         self._dropped = 0
         self.failure: OSError | None = None
@@ -126,7 +126,7 @@ class Record(Readable):
         self._grown()
         return True
 
-    def output(self, kind: Kind, timestamp_us: int, data: bytes | bytearray) -> None:
+    def output(self, kind: Kind, timestamp_us: int, data: Payload) -> None:
         """Append output, or keep it aside once the record is full."""
         frame = encode_output(kind, timestamp_us, data)
         if not self._tail and self._has_room(len(frame)):
@@ -182,8 +182,8 @@ class Record(Readable):
         with contextlib.suppress(OSError):
             durable.cut(self._fd, self._in_file)
 
-    def _keep_aside(self, kind: Kind, timestamp_us: int, data: bytes | bytearray) -> None:
-        self._tail.append((kind, timestamp_us, data))
+    def _keep_aside(self, kind: Kind, timestamp_us: int, data: Payload) -> None:
+        self._tail.append((kind, timestamp_us, bytes(data)))
         self._tail_size += len(data)
         while self._tail_size > RECORD_TAIL:
             self._drop_oldest(self._tail_size - RECORD_TAIL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import zipfile
 from collections.abc import Iterator
@@ -55,7 +56,18 @@ def _sources() -> dict[str, bytes]:
     found = {"rum/__init__.py": (root / "__init__.py").read_bytes()}
     for package in PACKAGES:
         found.update(_modules(root / package, f"rum/{package}"))
-    return found
+    return {name: without_docstrings(source) for name, source in found.items()}
+
+
+def without_docstrings(source: bytes) -> bytes:
+    """The same program, its lines at their numbers: a quarter less to send, to parse and to hold in the guest."""
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.end_lineno:
+            height = node.end_lineno - node.lineno + 1
+            # Where it is all there is, something has to stand there.
+            lines[node.lineno - 1 : node.end_lineno] = [b'%s""\n' % (b" " * node.col_offset), *[b"\n"] * (height - 1)]
+    return b"".join(lines)
 
 
 def _modules(directory: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rum.protocol.errors import LocalProtocolError, RemoteProtocolError
-from rum.protocol.frames import Frame, FrameDecoder, Kind, LargePayload, encode_frame
+from rum.protocol.frames import Frame, FrameDecoder, Kind, LargePayload, encode_header
 from rum.protocol.messages import Message, encode_message, parse_message
 from rum.protocol.phases import Phase, Role, next_phase
 
@@ -50,10 +50,14 @@ class Conversation:
         self._advance(self._role, Kind.MESSAGE, message)
         return encode_message(message)
 
-    def send_frame(self, kind: Kind, *payload: bytes | bytearray) -> bytes:
-        """The bytes of another frame, its payload in parts. Raises LocalProtocolError where it is out of turn."""
+    def send_header(self, kind: Kind, size: int) -> bytes:
+        """The header of another frame; so many bytes have to follow. Raises LocalProtocolError where it is out of turn."""
         self._advance(self._role, kind, None)
-        return encode_frame(kind, *payload)
+        return encode_header(kind, size)
+
+    def send_frame(self, kind: Kind, payload: bytes) -> bytes:
+        """The bytes of another frame. Raises LocalProtocolError where it is out of turn."""
+        return self.send_header(kind, len(payload)) + payload
 
     def relayed_result(self) -> None:
         """Take note that a result was sent as part of a run's record, whose frames do not pass through here."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Union
 
 from rum.protocol.errors import LocalProtocolError, RemoteProtocolError
 from rum.protocol.limits import CHUNK_MAX, LARGE_MESSAGE, MESSAGE_MAX
@@ -35,6 +35,9 @@ OUTPUT_KINDS = {Kind.STDOUT: "stdout", Kind.STDERR: "stderr"}
 PAYLOAD_MAX = {kind: MESSAGE_MAX if kind is Kind.MESSAGE else CHUNK_MAX for kind in Kind}
 
 
+Payload = Union[bytes, bytearray, memoryview]
+
+
 class LargePayload(Protocol):
     """Takes the payload of a large message piece by piece, so that the decoder does not have to hold it."""
 
@@ -58,15 +61,19 @@ class Frame(NamedTuple):
         return HEADER.size + len(self.payload)
 
 
-def encode_frame(kind: Kind, *payload: bytes | bytearray) -> bytes:
-    """The bytes of a frame whose payload are these parts. Raises LocalProtocolError where it is over its limit."""
-    size = sum(map(len, payload))
+def encode_header(kind: Kind, size: int) -> bytes:
+    """The header of a frame whose payload has so many bytes. Raises LocalProtocolError where it is over its limit."""
     if size > PAYLOAD_MAX[kind]:
         raise LocalProtocolError(f"a {kind.name} payload of {size} bytes is over {PAYLOAD_MAX[kind]}")
-    return b"".join((HEADER.pack(size, kind), *payload))
+    return HEADER.pack(size, kind)
 
 
-def encode_output(kind: Kind, timestamp_us: int, data: bytes | bytearray) -> bytes:
+def encode_frame(kind: Kind, *payload: Payload) -> bytes:
+    """The bytes of a frame whose payload are these parts. Raises LocalProtocolError where it is over its limit."""
+    return b"".join((encode_header(kind, sum(map(len, payload))), *payload))
+
+
+def encode_output(kind: Kind, timestamp_us: int, data: Payload) -> bytes:
     """An output frame's bytes; the time is in microseconds since the epoch."""
     return encode_frame(kind, TIMESTAMP.pack(timestamp_us), data)
 

@@ -14,6 +14,7 @@ import pytest
 
 from rum.agent import compiled
 from rum.agent.loop import Loop
+from rum.agent.settings import Settings
 from rum.host.bundle import MAIN, build_agent_zipapp
 from tests.unit.agent.harness import children
 
@@ -93,25 +94,39 @@ def test_where_it_cannot_be_written_nothing_is_said(archive: Path, tmp_path: Pat
     write(archive, tmp_path / "state" / "compiled" / "x.zip")
 
 
-def test_an_agent_has_it_written_once(archive: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a guest whose cloud-init is at work."""
+    (tmp_path / "run/cloud-init").mkdir(parents=True)
+    return Settings(root=str(tmp_path))
+
+
+def test_an_agent_has_it_written_once_when_cloud_init_has_finished(
+    archive: Path, kept: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = place(archive, kept)
-    monkeypatch.setattr(compiled, "WRITE_AFTER_S", 0.0)
+    monkeypatch.setattr(compiled, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(compiled, "find_archive", lambda: str(archive))
     monkeypatch.setattr(sys, "path", [str(path), *sys.path])
     loop, others = Loop(), children()
+
+    def finish() -> None:
+        assert children() == others
+        Path(settings.path("/run/cloud-init/result.json")).touch()
 
     def look() -> None:
         # It is there, and its writer has been waited for.
         loop.stop() if path.exists() and children() == others else loop.call_later(0.01, look)
 
-    compiled.keep_compiled(loop)
-    loop.call_later(0.01, look)
+    compiled.keep_compiled(loop, settings)
+    loop.call_later(0.2, finish)
+    loop.call_later(0.2, look)
     loop.run()
-    compiled.keep_compiled(loop)
+    compiled.keep_compiled(loop, settings)
     assert loop._next_due() is None
 
 
-def test_an_agent_that_runs_from_its_sources_keeps_none() -> None:
+def test_an_agent_that_runs_from_its_sources_keeps_none(settings: Settings) -> None:
     loop = Loop()
-    compiled.keep_compiled(loop)
+    compiled.keep_compiled(loop, settings)
     assert loop._next_due() is None

@@ -14,9 +14,12 @@ from tests.unit.agent.harness import Agent, boot, subset, system
 
 
 def block(agent: Agent, name: str) -> Path:
-    """Keep a state file from being replaced, even by root: its temporary name is a directory."""
+    """Keep a state file from being written, even by root: there is none to append to, and a new one's temporary name is
+    a directory.
+    """
     path = agent.state_dir / f".tmp-{name}"
     path.mkdir()
+    (agent.state_dir / name).unlink(missing_ok=True)
     return path
 
 

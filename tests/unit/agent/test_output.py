@@ -10,6 +10,7 @@ import pytest
 from rum.agent import output
 from rum.agent.loop import Loop
 from rum.protocol import Kind, split_output
+from rum.protocol.frames import Payload
 from rum.protocol.limits import CHUNK_MAX, OUTPUT_CHUNK, RECORD_MAX, RECORD_TAIL
 from tests.unit.agent.harness import Agent, Answer, boot, frames_of, subset, system
 from tests.unit.agent.tally import count_to, read_to_end, tally_of
@@ -90,7 +91,7 @@ def test_the_first_piece_does_not_wait_for_more(monkeypatch: pytest.MonkeyPatch)
     passed_on: list[bytes] = []
     gatherer = output.Gatherer(Loop(), lambda _kind, _when, data: passed_on.append(bytes(data)))
     for piece in (b"first", b"second", b"third"):
-        gatherer.take(Kind.STDOUT, piece)
+        gatherer.take(Kind.STDOUT, memoryview(piece))
     assert passed_on == [b"first"]
     gatherer.flush()
     assert passed_on == [b"first", b"secondthird"]
@@ -100,14 +101,14 @@ def test_what_is_gathered_is_passed_on_in_time() -> None:
     loop = Loop()
     passed_on: list[bytes] = []
 
-    def take(_kind: Kind, _when: int, data: bytearray) -> None:
+    def take(_kind: Kind, _when: int, data: Payload) -> None:
         passed_on.append(bytes(data))
-        if data.endswith(b"last"):
+        if passed_on[-1].endswith(b"last"):
             loop.stop()
 
     gatherer = output.Gatherer(loop, take)
     for piece in (b"first", b"next", b"last"):
-        gatherer.take(Kind.STDOUT, piece)
+        gatherer.take(Kind.STDOUT, memoryview(piece))
     loop.run()
     assert b"".join(passed_on) == b"firstnextlast"
 

@@ -9,17 +9,19 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rum.agent import durable
 from rum.agent.cache import CachedScript, in_order
-from rum.agent.ledger import Ledger
+from rum.agent.ledger import APPENDED_MAX, Ledger, Outcome, apply
 from rum.agent.plan import Plan, changed_scripts, make_plan
 from rum.agent.settings import Settings
 from rum.protocol.scripts import After, Mode, RunOn
 
-PASSED = {"run_id": "r", "boot_id": "b", "sha256": "s", "exit_code": 0, "signal": None, "timed_out": False}
+PASSED = {"run_id": "r", "exit_code": 0, "signal": None, "timed_out": False}
+OUTCOME = (*PASSED, "sha256", "boot_id")
 
 
 def script(name: str, run_on: RunOn = RunOn.SYSTEM, order: int = 100, content: str = "a") -> CachedScript:
@@ -41,10 +43,14 @@ def ledger(settings: Settings) -> Ledger:
     return Ledger(settings, "boot-1")
 
 
-def pass_(ledger: Ledger, *scripts: CachedScript) -> None:
+def outcome(one: CachedScript, boot_id: str = "boot-1", **more: object) -> Outcome:
+    return {**PASSED, "sha256": one.sha256, "boot_id": boot_id, **more}
+
+
+def pass_(ledger: Ledger, *scripts: CachedScript, boot_id: str = "boot-1") -> None:
     for one in scripts:
         ledger.note_start(one)
-        ledger.note_end(one, PASSED, passed=True)
+        ledger.note_end(one, outcome(one, boot_id), passed=True)
 
 
 def end_first_boot(ledger: Ledger, *scripts: CachedScript) -> None:
@@ -125,7 +131,8 @@ class TestLedger:
             assert known.boot_tried
             assert known.has_passed(SYSTEM)
             assert known.has_passed(BOOT)
-            assert known.last("system") == known.last("boot") == PASSED
+            assert known.last("system") == outcome(SYSTEM)
+            assert known.last("boot") == outcome(BOOT)
 
     def test_a_boot_forgets_boot_scripts_and_nothing_else(self, ledger: Ledger, settings: Settings) -> None:
         end_first_boot(ledger, SYSTEM, BOOT)
@@ -134,14 +141,14 @@ class TestLedger:
         assert later.has_passed(SYSTEM)
         assert not later.boot_tried
         assert not later.has_passed(BOOT)
-        assert later.last("boot") == PASSED
+        assert later.last("boot") == outcome(BOOT)
 
     def test_what_passed_in_an_earlier_boot_stays_forgotten_once_another_passes(
         self, ledger: Ledger, settings: Settings
     ) -> None:
         pass_(ledger, BOOT)
         later, other = Ledger(settings, "boot-2"), script("other", RunOn.BOOT)
-        pass_(later, other)
+        pass_(later, other, boot_id="boot-2")
         assert later.has_passed(other)
         assert not later.has_passed(BOOT)
 
@@ -157,7 +164,7 @@ class TestLedger:
     def test_a_failure_is_the_last_outcome_and_no_pass(
         self, ledger: Ledger, settings: Settings, one: CachedScript
     ) -> None:
-        failed = {**PASSED, "exit_code": 3}
+        failed = outcome(one, exit_code=3)
         ledger.note_end(one, failed, passed=False)
         for known in (ledger, Ledger(settings, "boot-1")):
             assert not known.has_passed(one)
@@ -174,8 +181,9 @@ class TestLedger:
         pass_(ledger, BOOT, edited, BOOT)
         assert ledger.has_passed(edited)
         assert ledger.has_passed(BOOT)
-        state = json.loads(Path(settings.state_dir, "state.json").read_text(encoding="utf-8"))
-        assert state["boot"] == {"boot_id": "boot-1", "passed": {"boot": [BOOT.sha256, edited.sha256]}}
+        lines = Path(settings.state_dir, "state.json").read_text(encoding="utf-8").splitlines()
+        assert len(lines) == 1 + 3
+        assert make_state(lines)["boot"] == {"boot_id": "boot-1", "passed": {"boot": [BOOT.sha256, edited.sha256]}}
 
     def test_the_sentinel_says_which_run_ended_the_first_boot(self, ledger: Ledger, settings: Settings) -> None:
         ledger.write_sentinel("vm", "run")
@@ -221,32 +229,108 @@ class TestLedger:
         end_first_boot(ledger, SYSTEM, BOOT)
         assert Ledger(settings, "boot-1").has_passed(BOOT)
 
-    @pytest.mark.parametrize("key", list(PASSED))
+    @pytest.mark.parametrize("key", OUTCOME)
     @pytest.mark.parametrize("value", [[], {}])
     def test_an_outcome_that_status_could_not_tell_is_damage(
         self, ledger: Ledger, settings: Settings, key: str, value: object
     ) -> None:
-        pass_(ledger, SYSTEM)
-        state = json.loads(Path(settings.state_dir, "state.json").read_text(encoding="utf-8"))
-        state["last"]["system"][key] = value
-        Path(settings.state_dir, "state.json").write_text(json.dumps(state), encoding="utf-8")
+        write_state(settings, {**written(ledger, settings), "last": {"system": outcome(SYSTEM, **{key: value})}})
         assert Ledger(settings, "boot-1").last("system") is None
 
-    @pytest.mark.parametrize("key", list(PASSED))
+    @pytest.mark.parametrize("key", OUTCOME)
     def test_so_is_one_that_lacks_something(self, ledger: Ledger, settings: Settings, key: str) -> None:
-        pass_(ledger, SYSTEM)
-        file = Path(settings.state_dir, "state.json")
-        state = json.loads(file.read_text(encoding="utf-8"))
+        state = written(ledger, settings)
         del state["last"]["system"][key]
-        file.write_text(json.dumps(state), encoding="utf-8")
+        write_state(settings, state)
         assert Ledger(settings, "boot-1").last("system") is None
 
     def test_a_ledger_of_an_agent_that_noted_less_is_still_one(self, ledger: Ledger, settings: Settings) -> None:
-        pass_(ledger, SYSTEM, BOOT)
-        file = Path(settings.state_dir, "state.json")
-        state = json.loads(file.read_text(encoding="utf-8"))
+        state = written(ledger, settings)
         del state["boot_tried"]
-        file.write_text(json.dumps(state), encoding="utf-8")
+        write_state(settings, state)
         known = Ledger(settings, "boot-1")
         assert known.has_passed(SYSTEM)
         assert not known.boot_tried
+
+    def test_a_change_is_a_line_until_there_are_many(
+        self, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pass_(ledger, SYSTEM)
+        whole = Path(settings.state_dir, "state.json").read_bytes()
+        pass_(ledger, BOOT)
+        more = Path(settings.state_dir, "state.json").read_bytes()
+        assert more.startswith(whole)
+        assert more.count(b"\n") == 3
+        known = Ledger(settings, "boot-1")
+        monkeypatch.setattr(durable, "append", lambda *_: pytest.fail("there is no room for it"))
+        known._room = 0
+        pass_(known, script("other"))
+        assert Path(settings.state_dir, "state.json").read_bytes().count(b"\n") == 1
+        assert all(Ledger(settings, "boot-1").has_passed(one) for one in (SYSTEM, BOOT, script("other")))
+
+    def test_the_file_stays_small_however_often_scripts_run(self, ledger: Ledger, settings: Settings) -> None:
+        for _ in range(1000):
+            ledger.note_end(BOOT, outcome(BOOT), passed=True)
+        file = Path(settings.state_dir, "state.json")
+        assert file.stat().st_size < 2 * APPENDED_MAX
+        again = Ledger(settings, "boot-1")
+        assert again._room == ledger._room
+        assert again.last("boot") == outcome(BOOT)
+
+    @pytest.mark.parametrize(
+        "torn",
+        [
+            b'{"script": "other", "run_on": "sys',
+            b"\0" * 20,
+            b"[]\n",
+            b'{"boot_tried": 5}\n',
+            b'{"script": "x"}\n',
+            b"\xff\n",
+            b"[" * 100_000 + b"\n",
+        ],
+    )
+    def test_what_a_crash_has_torn_counts_as_absent_and_is_not_added_to(
+        self, ledger: Ledger, settings: Settings, torn: bytes
+    ) -> None:
+        pass_(ledger, SYSTEM, BOOT)
+        with open(Path(settings.state_dir, "state.json"), "ab") as file:
+            file.write(torn)
+        known = Ledger(settings, "boot-1")
+        assert known.has_passed(SYSTEM)
+        assert known.has_passed(BOOT)
+        pass_(known, script("other"))
+        later = Ledger(settings, "boot-1")
+        assert all(later.has_passed(one) for one in (SYSTEM, BOOT, script("other")))
+
+    def test_a_change_that_cannot_be_appended_makes_a_new_file(
+        self, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def tear(path: str, data: bytes) -> None:
+            with open(path, "ab") as file:
+                file.write(data[: len(data) // 2])
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        pass_(ledger, SYSTEM)
+        monkeypatch.setattr(durable, "append", tear)
+        pass_(ledger, BOOT)
+        assert Path(settings.state_dir, "state.json").read_bytes().count(b"\n") == 1
+        assert all(Ledger(settings, "boot-1").has_passed(one) for one in (SYSTEM, BOOT))
+
+
+def make_state(lines: list[str]) -> Any:
+    """The state that a file's lines stand for."""
+    state, *entries = map(json.loads, lines)
+    for entry in entries:
+        apply(state, entry)
+    return state
+
+
+def written(ledger: Ledger, settings: Settings) -> Any:
+    """What is in the file once both scripts have passed."""
+    pass_(ledger, SYSTEM, BOOT)
+    return make_state(Path(settings.state_dir, "state.json").read_text(encoding="utf-8").splitlines())
+
+
+def write_state(settings: Settings, state: object) -> None:
+    """As an agent has it that appends nothing."""
+    Path(settings.state_dir, "state.json").write_text(json.dumps(state), encoding="utf-8")

@@ -7,7 +7,6 @@ After each step the agent and the marks that the scripts have left must be what 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from rum.agent.ledger import Ledger
+from rum.agent.settings import Settings
 from rum.protocol import Message
 from tests.unit.agent.conftest import agent_in
 from tests.unit.agent.harness import Agent, script, subset, wait_until
@@ -282,10 +283,9 @@ class AgentMachine(RuleBasedStateMachine):
 
     def forget_unless_recorded(self, run_id: str, passed_before: dict[str, Spec]) -> None:
         """What has passed on a full disk may be forgotten, and then counts as before."""
-        ledger = self.root / "guest/var/lib/rum/state.json"
-        last = json.loads(ledger.read_text())["last"] if ledger.exists() else {}
+        ledger = Ledger(Settings(root=str(self.root / "guest")), "any")
         for name in list(self.model.system_passed):
-            if last.get(name, {}).get("run_id") != run_id:
+            if (ledger.last(name) or {}).get("run_id") != run_id:
                 self.model.system_passed.pop(name)
                 if name in passed_before:
                     self.model.system_passed[name] = passed_before[name]

@@ -50,6 +50,10 @@ def test_the_unit_is_ready_once_it_says_so_and_reloads_by_a_signal() -> None:
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
 
 
+def test_the_agent_does_not_give_back_the_memory_of_each_piece_of_output() -> None:
+    assert "\nEnvironment=MALLOC_TRIM_THRESHOLD_=1048576\n" in build_unit("id", network=True)
+
+
 def test_a_slow_start_is_no_reason_to_kill_the_agent() -> None:
     assert parse(build_unit("id", network=True))["Service"]["TimeoutStartSec"] == "infinity"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import rum
@@ -52,6 +54,31 @@ def test_it_holds_the_guest_s_half_and_nothing_else() -> None:
 
 def test_it_is_an_executable_for_isolated_python() -> None:
     assert build_agent_zipapp().startswith(b"#!/usr/bin/python3 -IS\nPK")
+
+
+def test_docstrings_stay_at_home_and_every_line_keeps_its_number() -> None:
+    with zipfile.ZipFile(io.BytesIO(build_agent_zipapp())) as zipped:
+        for name in zipped.namelist():
+            if name.startswith("rum/"):
+                ours, theirs = (SOURCES.parent / name).read_text(), zipped.read(name).decode()
+                assert shape(theirs) == shape(ours), name
+                assert not any(ast.get_docstring(node) for node in documented(theirs)), name
+
+
+def documented(source: str) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef]:
+    """What may have a docstring."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            yield node
+
+
+def shape(source: str) -> list[tuple[type[ast.AST], int]]:
+    """The statements that do something, each with its line."""
+    return [
+        (type(node), node.lineno)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.stmt) and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    ]
 
 
 def test_it_is_small() -> None:
