@@ -24,7 +24,7 @@ Entry = dict[str, Any]
 """A change of it, as any further line: `{"boot_tried": ...}`, or `script, run_on, passed, outcome`."""
 
 APPENDED_MAX = 64 * 1024
-"""Bytes of changes before the file is written anew: that costs as much as there are scripts, so not for each of them."""
+"""Bytes of changes before the file is written anew, which costs as much as there are scripts: not for each of them."""
 
 
 class Ledger:
@@ -107,13 +107,13 @@ class Ledger:
                 first, *lines = file.read().split(b"\n")
         except OSError:
             return
-        state = parse_line(first)
+        state: Any = parse_line(first)
         if not is_well_formed(state):
             return
         self._state.update(state)
         appended = 0
         for line in lines[:-1]:
-            entry = parse_line(line)
+            entry: Any = parse_line(line)
             if not is_entry(entry):
                 return
             apply(self._state, entry)
@@ -151,7 +151,7 @@ def encode_line(content: object) -> bytes:
     return json.dumps(content).encode("utf-8") + b"\n"
 
 
-def parse_line(line: bytes) -> Any:
+def parse_line(line: bytes) -> object:
     """What a line says; None where it says nothing."""
     try:
         return json.loads(line)

@@ -18,9 +18,8 @@ from typing import Callable
 from rum.agent.loop import READ, Loop
 from rum.protocol.limits import OUTPUT_CHUNK
 
-
 BUFFER = memoryview(bytearray(OUTPUT_CHUNK))
-"""What any pump reads into: memory taken anew for each piece, and given back, is page faults, most of a piece's cost."""
+"""What any pump reads into: memory taken anew for each piece, and given back, is page faults: most of its cost."""
 
 
 class Pump:

@@ -42,7 +42,7 @@ def build_unit(vm_id: str, *, network: bool) -> str:
     wants = "Wants=network-online.target\n" if network else ""
     # cloud-init enables the unit at the end of the first boot, and a power cut may keep it from ever coming so far.
     enable = f"ExecStartPre=-/bin/ln -sfn {UNIT_PATH} {WANTED_BY}.wants/{UNIT}"
-    # mallopt(3): else the agent gives memory back after each piece of output, and most of a piece's cost is page faults.
+    # mallopt(3): else the agent gives memory back after each piece of output, whose cost is then mostly page faults.
     keep_memory = "Environment=MALLOC_TRIM_THRESHOLD_=1048576"
     # While the guest boots, cloud-init and udev want the same processor; who asks for the agent waits for it.
     # On a starved host the start takes minutes; an agent that is killed over it would begin anew, for ever.

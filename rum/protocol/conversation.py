@@ -51,7 +51,7 @@ class Conversation:
         return encode_message(message)
 
     def send_header(self, kind: Kind, size: int) -> bytes:
-        """The header of another frame; so many bytes have to follow. Raises LocalProtocolError where it is out of turn."""
+        """The header of another frame, of so many bytes. Raises LocalProtocolError where it is out of turn."""
         self._advance(self._role, kind, None)
         return encode_header(kind, size)
 

@@ -9,13 +9,12 @@ import errno
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rum.agent import durable
 from rum.agent.cache import CachedScript, in_order
-from rum.agent.ledger import APPENDED_MAX, Ledger, Outcome, apply
+from rum.agent.ledger import APPENDED_MAX, Ledger, Outcome, State, apply
 from rum.agent.plan import Plan, changed_scripts, make_plan
 from rum.agent.settings import Settings
 from rum.protocol.scripts import After, Mode, RunOn
@@ -234,7 +233,7 @@ class TestLedger:
     def test_an_outcome_that_status_could_not_tell_is_damage(
         self, ledger: Ledger, settings: Settings, key: str, value: object
     ) -> None:
-        write_state(settings, {**written(ledger, settings), "last": {"system": outcome(SYSTEM, **{key: value})}})
+        write_state(settings, {**written(ledger, settings), "last": {"system": {**outcome(SYSTEM), key: value}}})
         assert Ledger(settings, "boot-1").last("system") is None
 
     @pytest.mark.parametrize("key", OUTCOME)
@@ -317,15 +316,16 @@ class TestLedger:
         assert all(Ledger(settings, "boot-1").has_passed(one) for one in (SYSTEM, BOOT))
 
 
-def make_state(lines: list[str]) -> Any:
+def make_state(lines: list[str]) -> State:
     """The state that a file's lines stand for."""
+    state: State
     state, *entries = map(json.loads, lines)
     for entry in entries:
         apply(state, entry)
     return state
 
 
-def written(ledger: Ledger, settings: Settings) -> Any:
+def written(ledger: Ledger, settings: Settings) -> State:
     """What is in the file once both scripts have passed."""
     pass_(ledger, SYSTEM, BOOT)
     return make_state(Path(settings.state_dir, "state.json").read_text(encoding="utf-8").splitlines())
