@@ -53,7 +53,7 @@ class Provisioning:
             view = self._run(drives, Mode.SYSTEM)
             if not is_good(view):
                 return self._outcome(view)
-        return self._outcome(self._run(self._scripts, Mode.AUTO))
+        return self._outcome(self._run(self._scripts, Mode.AUTO), before=unseen)
 
     def selected(self, mode: Mode, start: str | None = None) -> Outcome:
         """What `provision --system`, `--boot` and `--all` do, with `start` from that script on. Raises ConfigError."""
@@ -135,7 +135,8 @@ class Provisioning:
             (script.name, script.order, script.run_on.value, script.sha256) for script in self._scripts
         }
 
-    def _outcome(self, view: RunView) -> Outcome:
+    def _outcome(self, view: RunView, before: RunView | None = None) -> Outcome:
+        """`before`: a run of this boot that this command has shown first."""
         result = view.result
         if self._reader.interrupt.requested:
             return self._cancelled()
@@ -151,10 +152,10 @@ class Provisioning:
             )
         if result.cancelled:
             return interrupted(f"the run was cancelled{while_script(result.failed_script)}", self._again())
-        return self._passed(result) if result.success else self._failed(view)
-
-    def _passed(self, result: ProvisionResult) -> Outcome:
-        return Outcome(f"VM {self._name} is up: {what_passed(result)}")
+        if not result.success:
+            return self._failed(view)
+        shown = before.result.ran if before and before.result else ()
+        return Outcome(f"VM {self._name} is up: {what_passed(result, shown)}")
 
     def _failed(self, view: RunView) -> Outcome:
         if view.result is None:
@@ -207,14 +208,18 @@ class UnseenRun:
         self._reader.emit(Notice(f"run {run_id} of an earlier boot {ended} unseen; show it: rum logs --run {run_id}"))
 
 
-def what_passed(result: ProvisionResult) -> str:
-    """What a run that passed has done.
+def what_passed(result: ProvisionResult, shown: Sequence[str] = ()) -> str:
+    """What a run that passed has done; what it did not run because the run `shown` before has done so counts, too.
 
-    >>> what_passed(ProvisionResult(success=True, ran=["system"], skipped=["boot"]))
+    >>> what_passed(ProvisionResult(success=True, ran=["system"], skipped=["boot", "drives"]))
+    '1 script passed, 2 needed no run'
+    >>> what_passed(ProvisionResult(success=True, skipped=["system", "boot"]), shown=["boot"])
     '1 script passed, 1 needed no run'
     """
-    skipped = f"{len(result.skipped)} needed no run" if result.skipped else ""
-    ran = f"{counted(len(result.ran), 'script')} passed" if result.ran else ""
+    passed = len(result.ran) + sum(name in shown for name in result.skipped)
+    unneeded = len(result.ran) + len(result.skipped) - passed
+    ran = f"{counted(passed, 'script')} passed" if passed else ""
+    skipped = f"{unneeded} needed no run" if unneeded else ""
     return ", ".join(part for part in (ran, skipped) if part) or "no scripts to run"
 
 

@@ -232,6 +232,18 @@ def test_an_autonomous_boot_run_that_failed_is_the_result_once(tmp_path: Path) -
         assert up(guest, Seen()).exit == 0
 
 
+def test_what_the_guest_has_run_by_itself_counts_as_passed_once_it_is_shown(tmp_path: Path) -> None:
+    with local_guest(tmp_path, script_toml("each", "echo here", run_on="boot")) as guest:
+        assert up(guest, Seen()).exit == 0
+        guest.stop()
+        guest.new_boot()
+        guest.start()
+        seen = Seen()
+        assert up(guest, seen).text.split(" (")[0] == "VM demo is up: 1 script passed"
+        assert seen.output() == b"here\n"
+        assert up(guest, Seen()).text.split(" (")[0] == "VM demo is up: 1 needed no run"
+
+
 def test_an_unseen_run_of_an_earlier_boot_is_only_mentioned(tmp_path: Path) -> None:
     started = tmp_path / "started"
     with local_guest(tmp_path, script_toml("one", f"echo old; touch {started}; exit 1")) as guest:
