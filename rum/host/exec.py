@@ -19,6 +19,7 @@ from rum.host.channel.reach import explained_loss, reach_agent
 from rum.host.errors import EXIT_SIGNAL_BASE, HostError
 from rum.host.events import Emit, Notice
 from rum.host.interrupts import NotedSignals
+from rum.host.outlet import Outlet
 from rum.host.terminal import Terminal, is_ours
 from rum.protocol import OUTPUT_KINDS, ErrorCode, Kind, LogEvent, Message, Received, split_output
 from rum.protocol.limits import PEER_LOST_S, SEND_MAX, STDIN_UNASKED
@@ -113,12 +114,20 @@ class ExecSession:
         self._room = math.inf
         self._heard = False
         self._silence_s = 0.0
+        self._outlets: dict[str, Outlet] = {}
 
     def run(self, request: ExecRequest) -> Ended:
         """How the command ended. Raises LostError, AgentError, HostError where our own output cannot be written.
 
         Whatever is raised ends the command in the guest.
         """
+        try:
+            return self._run(request)
+        finally:
+            for outlet in self._outlets.values():
+                outlet.close()
+
+    def _run(self, request: ExecRequest) -> Ended:
         # Only signals could be kept waiting by input that the command does not read.
         window = self._signals is not None
         self._room = STDIN_UNASKED if window else math.inf
@@ -165,12 +174,16 @@ class ExecSession:
         while view:
             self._wait_for_room(descriptor)
             try:
-                # A pipe that poll(2) calls writable takes so much without blocking (pipe(7)).
-                view = view[os.write(descriptor, view[: select.PIPE_BUF]) :]
+                view = view[self._outlet(stream).write_some(view) :]
             except BrokenPipeError:
                 raise
             except OSError as exc:
                 raise HostError(f"{NAMES[stream]} cannot be written: {exc.strerror}") from exc
+
+    def _outlet(self, stream: str) -> Outlet:
+        if stream not in self._outlets:
+            self._outlets[stream] = Outlet(DESCRIPTORS[stream])
+        return self._outlets[stream]
 
     def _wait_for_room(self, descriptor: int) -> None:
         while True:

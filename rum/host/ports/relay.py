@@ -13,6 +13,7 @@ from typing import Protocol
 from rum.host.channel.checked import BrokenProtocolError, check_message
 from rum.host.channel.client import CALL_PATIENCE_S, AgentConnection, LostError, is_result
 from rum.host.deadlines import Check, Deadline, no_check
+from rum.host.outlet import Outlet
 from rum.protocol import Kind, Message, Received
 from rum.protocol.frames import HEADER
 from rum.protocol.limits import CHUNK_MAX, PEER_LOST_S, SEND_MAX
@@ -69,6 +70,9 @@ class StandardStreams:
 
     reading, writing = 0, 1
 
+    def __init__(self) -> None:
+        self._outlet = Outlet(self.writing)
+
     def read(self) -> bytes:
         """What is there; a terminal that is gone has nothing."""
         try:
@@ -77,11 +81,12 @@ class StandardStreams:
             return b""
 
     def write(self, data: bytes | bytearray) -> int:
-        """As much as a pipe takes that takes anything (pipe(7))."""
-        return os.write(self.writing, data[: select.PIPE_BUF])
+        """As much as it takes now."""
+        return self._outlet.write_some(memoryview(data))
 
     def end(self) -> None:
         """Close standard output, in a way that nothing else gets its number."""
+        self._outlet.close()
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self.writing)
         os.close(null)
