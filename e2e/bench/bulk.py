@@ -111,9 +111,10 @@ def forwarded(bench: Bench) -> Measured:
 EXEC = "`rum exec` stdout throughput, 256 MB"
 
 EXEC_REASON = (
-    "the agent itself moves a GB with 0.9 s of a real CPU; on emulated ones most is lost between the command, its pipe "
-    "and the agent, probably in a wake-up for every few KiB that the command writes, which has still to be profiled in "
-    "a guest; a larger pipe (F_SETPIPE_SZ), or no pipe at all (splice(2)), would be the next steps"
+    "with an emulated CPU the agent takes 2 ms of it for a piece of 64 KiB, where reading the pipe alone takes 0.3 ms"
+    " and a bare sender's four sends 0.55 ms. It is not page faults any more (none), nor system calls (one wait, one"
+    " read, four sends and eleven looks at the clock of 3 us each); where the rest goes has still to be found. On a"
+    " real CPU a piece takes 0.04 ms"
 )
 
 EXPERIMENTS = (

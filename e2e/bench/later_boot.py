@@ -13,7 +13,7 @@ from e2e.bench.experiment import Experiment, Measured, Row, Series, excess_at_mo
 from e2e.bench.first_boot import CONFIG, shut_down
 from e2e.project import Project
 
-ROUNDS = 3
+ROUNDS = 2
 """Of two boots each."""
 
 OFF_S = 60

@@ -164,9 +164,8 @@ EXPERIMENTS = (
                 ratio_at_most(1.5),
                 "rum",
                 "floor",
-                "that a script has passed is on the disk before the next one starts: a ledger that is written anew, "
-                "and the run's record, together three syncs; a ledger that is appended to would take two, and no "
-                "longer grow with the scripts before",
+                "that a script has passed is on the disk before the next one starts: a line of the ledger and one of"
+                " the run's record, each with a sync; and each script has two pipes and a cgroup of its own",
             ),
         ),
     ),
