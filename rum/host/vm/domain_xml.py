@@ -120,7 +120,9 @@ def _add_cpu(domain: ET.Element, spec: DomainSpec) -> None:
     if spec.accelerator is Accelerator.KVM:
         ET.SubElement(domain, "cpu", {"mode": "host-passthrough"})
     elif spec.largest_cpu:
-        ET.SubElement(domain, "cpu", {"mode": "maximum"})
+        cpu = ET.SubElement(domain, "cpu", {"mode": "maximum"})
+        for name in spec.architecture.largest_without:
+            ET.SubElement(cpu, "feature", {"policy": "disable", "name": name})
     else:
         cpu = ET.SubElement(domain, "cpu", {"mode": "custom", "match": "exact"})
         _text(cpu, "model", spec.architecture.tcg_cpu, fallback="forbid")

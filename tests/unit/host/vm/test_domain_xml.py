@@ -102,6 +102,7 @@ def test_an_emulated_cpu_is_one_of_x86_64_v2() -> None:
 def test_an_emulated_cpu_can_be_the_largest() -> None:
     root = domain(accelerator=Accelerator.TCG, largest_cpu=True)
     assert attributes(root, "cpu") == {"mode": "maximum"}
+    assert attributes(root, "cpu/feature") == {"policy": "disable", "name": "erms"}
 
 
 def test_another_architecture_has_its_own_machine() -> None:
