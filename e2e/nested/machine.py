@@ -13,9 +13,9 @@ from e2e.nested.recipe import ARTIFACTS_PORT, OUTPUT_PORT, STATUS_PORT
 _QEMU = "qemu-system-x86_64"
 
 # Everything that can be emulated, AMD's virtualization (svm, npt) being part of it. But with five levels of page tables
-# in the machine and in the VM each miss of the TLB in the VM would cost 35 accesses to memory instead of 24. And where a
-# processor is said to be quick at it, memory is copied with one instruction that QEMU emulates byte by byte: 64 KiB take
-# eight times as long (QEMU 7.2).
+# in the machine and in the VM each miss of the TLB in the VM would cost 35 accesses to memory instead of 24. And on a
+# processor that says it is quick at it, memory is copied with one instruction, which QEMU emulates byte by byte: 64 KiB
+# take eight times as long (QEMU 7.2).
 _PROCESSOR = "max,la57=off,erms=off,fsrm=off"
 _END_S = 10
 _TAIL_LINES = 15

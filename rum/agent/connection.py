@@ -284,7 +284,7 @@ class Connection:
                     break
                 sent = self._sock.send(memoryview(self._out)[:SEND_MAX])
                 del self._out[:sent]
-                self._last_sent = time.monotonic()
+                self._last_sent = self._loop.now
         except BlockingIOError:
             pass
         except OSError:

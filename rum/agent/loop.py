@@ -81,7 +81,8 @@ class Loop:
         self._sweep_at = SWEEP_AT
         self._sequence = itertools.count()
         self._running = True
-        self._awake = time.monotonic()
+        self.now = time.monotonic()
+        """When this round of callbacks began: looking at the clock is dear in an emulated guest."""
 
     def watch(self, fd: int, callback: Callable[[int], None]) -> Watch:
         """A watch on the descriptor that wants nothing yet; the callback is given the mask of ready events."""
@@ -101,20 +102,21 @@ class Loop:
 
     def run(self) -> None:
         """Run until `stop` is called."""
-        self._awake = time.monotonic()
+        worked = self.now = time.monotonic()
         while self._running:
-            for key, events in self._ready():
+            for key, events in self._ready(worked):
                 # An earlier callback of this round may have paused this one or closed its descriptor.
                 if key.data._want:
                     guarded(key.data.callback, events & key.data._want or events)
-            self._run_timers()
+            worked = time.monotonic()
+            self._run_timers(worked)
 
-    def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready; waits for it until the next timer is due."""
-        timeout = self._next_due()
+    def _ready(self, worked: float) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready; waits for it until the next timer is due. `worked`: when the last callback returned."""
+        timeout = self._next_due(worked)
         ready = self.selector.select(timeout)
         now = time.monotonic()
-        late, self._awake = now - self._awake - (timeout or 0), now
+        late, self.now = now - self.now - (timeout or 0), now
         if timeout is not None and late > LATE_S:
             self._put_off(late)
         return ready
@@ -125,18 +127,17 @@ class Loop:
             timer.due += seconds
         self._timers = [(timer.due, number, timer) for _, number, timer in self._timers]
 
-    def _next_due(self) -> float | None:
+    def _next_due(self, now: float) -> float | None:
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
-        return min(LOOK_EVERY_S, max(0.0, self._timers[0][0] - time.monotonic())) if self._timers else None
+        return min(LOOK_EVERY_S, max(0.0, self._timers[0][0] - now)) if self._timers else None
 
     def _sweep(self) -> None:
         self._timers = [entry for entry in self._timers if not entry[2].cancelled]
         heapq.heapify(self._timers)
         self._sweep_at = max(SWEEP_AT, 2 * len(self._timers))
 
-    def _run_timers(self) -> None:
-        now = time.monotonic()
+    def _run_timers(self, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             if not timer.cancelled:

@@ -28,7 +28,7 @@ class Gatherer:
 
     def take(self, kind: Kind, data: Payload) -> None:
         """Data of a stream, as it was read: at most OUTPUT_CHUNK bytes."""
-        now = time.monotonic()
+        now = self._loop.now
         early = self._gather_until - now
         due = early <= 0 or len(data) == OUTPUT_CHUNK
         if due and not self._pending:
@@ -48,7 +48,7 @@ class Gatherer:
             self._timer.cancel()
             self._timer = None
         pending, self._pending = self._pending, {}
-        self._gather_until = time.monotonic() + COALESCE_S
+        self._gather_until = self._loop.now + COALESCE_S
         for kind, (timestamp_us, data) in pending.items():
             for part in split(data):
                 self._sink(kind, timestamp_us, part)

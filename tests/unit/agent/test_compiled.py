@@ -123,10 +123,10 @@ def test_an_agent_has_it_written_once_when_cloud_init_has_finished(
     loop.call_later(0.2, look)
     loop.run()
     compiled.keep_compiled(loop, settings)
-    assert loop._next_due() is None
+    assert loop._next_due(0) is None
 
 
 def test_an_agent_that_runs_from_its_sources_keeps_none(settings: Settings) -> None:
     loop = Loop()
     compiled.keep_compiled(loop, settings)
-    assert loop._next_due() is None
+    assert loop._next_due(0) is None
