@@ -99,15 +99,6 @@ def append(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def sync_file(path: str) -> None:
-    """Make what somebody has written to the file durable. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def write_all(fd: int, data: bytes) -> None:
     """Write every byte. Raises OSError."""
     view = memoryview(data)
@@ -158,10 +149,20 @@ def remove_dir(path: str) -> None:
         sync_dir(os.path.dirname(path))
 
 
+def sync_file(path: str) -> None:
+    """Make what somebody has written to the file durable. Raises OSError."""
+    sync_path(path, os.O_NOFOLLOW)
+
+
 def sync_dir(path: str) -> None:
     """Make the names in the directory durable. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_path(path, os.O_DIRECTORY)
+
+
+def sync_path(path: str, flags: int) -> None:
+    """Sync what is there, opened with these flags besides. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
-        os.fsync(fd)
+        sync(fd)
     finally:
         os.close(fd)
