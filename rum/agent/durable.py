@@ -94,7 +94,7 @@ def append(path: str, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         write_all(fd, data)
-        os.fsync(fd)
+        sync(fd)
     finally:
         os.close(fd)
 
