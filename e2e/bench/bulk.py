@@ -113,7 +113,7 @@ EXEC = "`rum exec` stdout throughput, 256 MB"
 EXEC_REASON = (
     "with an emulated CPU the agent takes 2 ms of it for a piece of 64 KiB, where reading the pipe alone takes 0.3 ms"
     " and a bare sender's four sends 0.55 ms. It is not page faults any more (none), nor system calls (one wait, one"
-    " read, four sends and eleven looks at the clock of 3 us each); where the rest goes has still to be found. On a"
+    " read, four sends and three looks at the clock of 3 us each); where the rest goes has still to be found. On a"
     " real CPU a piece takes 0.04 ms"
 )
 

@@ -173,7 +173,15 @@ EXPERIMENTS = (
         "live-events",
         live_events,
         (
-            Row(LATENCY, "an ssh pipe", ratio_at_most(1), "rum", "ssh"),
+            Row(
+                LATENCY,
+                "an ssh pipe",
+                ratio_at_most(1),
+                "rum",
+                "ssh",
+                "a piece is written to the run's record, a file of the guest, and read from there for whoever watches,"
+                " so that what is live and what is shown again are the same bytes; ssh passes on what it reads",
+            ),
             Row(LATENCY, "", at_most(30), "rum"),
         ),
     ),
