@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,22 @@ def test_pictures_have_words() -> None:
         "So many scripts: linear takes 1 s for 1 and 1000 s for 1000 scripts;"
         " level takes 1 s for 1 and 1 s for 1000 scripts"
     )
+
+
+def test_the_page_is_made_of_what_is_kept() -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.text(read(page.CURVES)), "`nox -s growth -- --draw`"
+
+
+def test_every_subject_is_linear_described_and_drawn() -> None:
+    subjects = read(page.CURVES)
+    assert subjects.keys() == page.REMARKS.keys()
+    for subject in subjects.values():
+        assert [found.label for found in subject.curves if not found.is_linear] == []
+        picture = (page.DOCS / page.picture(subject)).read_bytes()
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) < 60_000
+
+
+def test_what_is_kept_can_be_read_by_others() -> None:
+    for kept in json.loads(page.CURVES.read_text(encoding="utf-8")).values():
+        assert set(kept) == {"title", "unit", "environment", "seconds"}
