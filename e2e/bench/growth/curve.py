@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 TOLERANCE = 1.25
-"""From one size to the next, the cost may grow by so much more than the size: a busy host makes single runs longer."""
+"""From one size to a larger one, the cost may grow by so much more than the size: a busy host makes runs longer."""
+
+LARGER = 2
+"""How many times as large: between seven VMs and six there is more chance than growth."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,26 @@ class Curve:
     points: tuple[Point, ...]
 
     def steepest(self) -> float:
-        """How many times as much as the size the cost grows at most, from one size to the next.
+        """How many times as much as the size the cost grows at most, from one size to the next that is twice as large.
 
-        Up to 1 that is linear or better: a cost that does not depend on the size makes it less.
+        Up to 1 that is linear or better: a cost that does not depend on the size makes it less. Where there are not two
+        such sizes, from the smallest to the largest.
 
         >>> Curve("linear", (Point(1, 2.0), Point(10, 20.0), Point(100, 100.0))).steepest()
         1.0
+        >>> Curve("with one late", (Point(6, 1.0), Point(7, 2.0), Point(12, 2.0))).steepest()
+        1.0
         """
+        first_and_last = (self.points[0], self.points[-1])
         return max(
             (later.seconds / earlier.seconds) / (later.size / earlier.size)
-            for earlier, later in itertools.pairwise(self.points)
+            for earlier, later in tuple(self._steps()) or (first_and_last,)
         )
+
+    def _steps(self) -> Iterator[tuple[Point, Point]]:
+        for number, earlier in enumerate(self.points):
+            larger = (later for later in self.points[number:] if later.size >= LARGER * earlier.size)
+            yield from ((earlier, later) for later in itertools.islice(larger, 1))
 
     @property
     def is_linear(self) -> bool:

@@ -18,7 +18,8 @@ What rum does costs time in proportion to how much of it there is, or less. `nox
 one guest, `nox -s e2e_scale -- --curves docs/growth.json` the fourth, and `nox -s growth -- --draw` makes this page of
 what both have kept in [growth.json](growth.json). Both axes of the pictures are logarithmic: what is proportional runs
 along the dotted line, and what does not depend on the size is level. The last line of each table says how much faster
-than the size the time has grown from one size to the next, at worst: 1 is proportional. Over {TOLERANCE:g} it fails.
+than the size the time has grown from one size to one twice as large, at worst: 1 is proportional. Over {TOLERANCE:g} it
+fails.
 """
 
 REMARKS = {
