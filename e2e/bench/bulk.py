@@ -112,9 +112,10 @@ EXEC = "`rum exec` stdout throughput, 256 MB"
 
 EXEC_REASON = (
     "with an emulated CPU the agent takes 2 ms of it for a piece of 64 KiB, where reading the pipe alone takes 0.3 ms"
-    " and a bare sender's four sends 0.55 ms. Half of it is the emulator finding its way again after each change between"
-    " the command and the agent, which empties its TLB and its table of translated code (perf record of QEMU); KVM has"
-    " neither, and there a piece takes 0.04 ms. Pipes of a MiB, which this run did not have yet, make such changes rarer"
+    " and a bare sender's four sends 0.55 ms. Half of it is the emulator finding its way again after each change from"
+    " the command to the agent and back, which empties its TLB and its table of translated code (perf record of QEMU);"
+    " on this host's own CPU a piece takes 0.04 ms. Pipes of a MiB, which this run did not have yet, make such changes"
+    " rarer"
 )
 
 EXPERIMENTS = (
