@@ -114,8 +114,8 @@ EXEC_REASON = (
     "with an emulated CPU the agent takes 2 ms of it for a piece of 64 KiB, where reading the pipe alone takes 0.3 ms"
     " and a bare sender's four sends 0.55 ms. Half of it is the emulator finding its way again after each change from"
     " the command to the agent and back, which empties its TLB and its table of translated code (perf record of QEMU);"
-    " on this host's own CPU a piece takes 0.04 ms. Pipes of a MiB, which this run did not have yet, make such changes"
-    " rarer"
+    " on this host's own CPU a piece takes 0.04 ms. Larger pipes make such changes rarer, but would mix up the order of"
+    " stdout and stderr"
 )
 
 EXPERIMENTS = (

@@ -22,14 +22,6 @@ BUFFER = memoryview(bytearray(OUTPUT_CHUNK))
 """What any pump reads into: memory taken anew for each piece, and given back, is page faults: most of its cost."""
 
 
-F_SETPIPE_SZ = 1031
-"""Of fcntl(2); Python has it since 3.10."""
-
-PIPE_SIZE = 1 << 20
-"""What a process may write before it has to wait for us, in bytes: each change from one process to the other costs an
-emulated guest as much as the data itself."""
-
-
 class Pump:
     """Owns the reading end. Data goes to `on_data` as it was written; afterwards, and for ever, it is discarded.
 
@@ -121,9 +113,6 @@ def open_fifo(loop: Loop, path: str) -> tuple[Pump, int]:
         os.unlink(path)
     os.mkfifo(path, 0o600)
     writer = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    # Refused where it is over the limit for all of a user's pipes (pipe(7)).
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(writer, F_SETPIPE_SZ, PIPE_SIZE)
     try:
         return open_reader(loop, path), writer
     except OSError:
