@@ -149,20 +149,10 @@ def remove_dir(path: str) -> None:
         sync_dir(os.path.dirname(path))
 
 
-def sync_file(path: str) -> None:
-    """Make what somebody has written to the file durable. Raises OSError."""
-    sync_path(path, os.O_NOFOLLOW)
-
-
 def sync_dir(path: str) -> None:
     """Make the names in the directory durable. Raises OSError."""
-    sync_path(path, os.O_DIRECTORY)
-
-
-def sync_path(path: str, flags: int) -> None:
-    """Sync what is there, opened with these flags besides. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        sync(fd)
+        os.fsync(fd)
     finally:
         os.close(fd)

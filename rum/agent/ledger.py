@@ -99,10 +99,11 @@ class Ledger:
         self._room = APPENDED_MAX
 
     def _load(self) -> None:
-        """Take what the file has up to the first line that is damaged, or that a crash has cut off."""
+        """Take what the file has up to the first line that is damaged, or that a crash has cut off.
+
+        The last line of an agent that was killed may not be synced. It was at work on a run, whose end is noted next.
+        """
         try:
-            # What a predecessor has written and not synced is about to be told.
-            durable.sync_file(self._file)
             with open(self._file, "rb") as file:
                 first, *lines = file.read().split(b"\n")
         except OSError:
