@@ -16,7 +16,6 @@ Outcome = dict[str, Any]
 
 OUTCOME = ("run_id", "boot_id", "sha256", "exit_code", "signal", "timed_out")
 
-
 State = dict[str, Any]
 """The ledger as it is in memory, and as the first line of its file."""
 

@@ -14,7 +14,7 @@ import pytest
 
 from rum.agent import durable
 from rum.agent.cache import CachedScript, in_order
-from rum.agent.ledger import APPENDED_MAX, Ledger, Outcome, State, apply
+from rum.agent.ledger import APPENDED_MAX, Ledger, Outcome, State, apply, encode_line
 from rum.agent.plan import Plan, changed_scripts, make_plan
 from rum.agent.settings import Settings
 from rum.protocol.scripts import After, Mode, RunOn
@@ -284,6 +284,9 @@ class TestLedger:
             b"[]\n",
             b'{"boot_tried": 5}\n',
             b'{"script": "x"}\n',
+            encode_line({"script": "x", "run_on": "system", "passed": True, "outcome": {"sha256": "0"}}),
+            encode_line({"run_on": "system", "passed": True, "outcome": outcome(SYSTEM)}),
+            encode_line({"script": "x", "outcome": outcome(SYSTEM)}),
             b"\xff\n",
             b"[" * 100_000 + b"\n",
         ],
@@ -314,6 +317,21 @@ class TestLedger:
         pass_(ledger, BOOT)
         assert Path(settings.state_dir, "state.json").read_bytes().count(b"\n") == 1
         assert all(Ledger(settings, "boot-1").has_passed(one) for one in (SYSTEM, BOOT))
+
+    def test_what_a_full_disk_did_not_take_is_written_with_the_next_change(
+        self, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_path: str, _data: bytes) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        pass_(ledger, SYSTEM)
+        with monkeypatch.context() as full:
+            full.setattr(durable, "append", refuse)
+            full.setattr(durable, "write_file", refuse)
+            with pytest.raises(OSError, match="No space left"):
+                ledger.note_end(BOOT, outcome(BOOT), passed=True)
+        pass_(ledger, script("other"))
+        assert all(Ledger(settings, "boot-1").has_passed(one) for one in (SYSTEM, BOOT, script("other")))
 
 
 def make_state(lines: list[str]) -> State:
