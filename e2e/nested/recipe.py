@@ -83,10 +83,11 @@ ExecStopPost=+/bin/sh -c 'echo "$${{EXIT_STATUS}}" > /dev/virtio-ports/{STATUS_P
 """,
 }
 
-# What keeps programs from each other's secrets costs an emulated processor dearly, and there is one user.
+# What keeps programs from each other's secrets costs an emulated processor dearly, and there is one user. A kernel that
+# has panicked restarts, which is the end of the machine.
 _GRUB_CFG = "boot/grub/grub.cfg"
 _COMMON = guestfiles.common_files(SUITE, ())
-_FAST = {_GRUB_CFG: _COMMON[_GRUB_CFG].replace(" ro ", " ro mitigations=off ")}
+_KERNEL = {_GRUB_CFG: _COMMON[_GRUB_CFG].replace(" ro ", " ro mitigations=off panic=-1 ")}
 
 _LINKS = {
     # A getty hangs up the line that the kernel's last words would come over.
@@ -98,7 +99,7 @@ KVM_RUNNER = Recipe(
     name="kvm-runner",
     suite=SUITE,
     packages=_PACKAGES,
-    files={**_COMMON, **_FAST, **_FILES},
+    files={**_COMMON, **_KERNEL, **_FILES},
     links=_LINKS,
     # A machine without a network has nothing to wait for.
     units=("getty@tty1.service",),

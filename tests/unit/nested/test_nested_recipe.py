@@ -34,5 +34,6 @@ def test_the_tests_are_run_by_nobody_special() -> None:
     assert "\nUser=runner\n" in KVM_RUNNER.files["etc/systemd/system/rum-job.service"]
 
 
-def test_the_kernel_is_told_to_be_fast() -> None:
-    assert "linux /vmlinuz root=LABEL=root ro mitigations=off console=tty0" in KVM_RUNNER.files["boot/grub/grub.cfg"]
+def test_the_kernel_is_told_to_be_fast_and_not_to_stand_still_after_a_panic() -> None:
+    options = "root=LABEL=root ro mitigations=off panic=-1 console=tty0"
+    assert f"linux /vmlinuz {options}" in KVM_RUNNER.files["boot/grub/grub.cfg"]
