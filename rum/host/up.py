@@ -123,12 +123,12 @@ def provisioned(
     guest: ConfiguredGuest, emit: Emit, command: str, work: Callable[[Provisioning], Outcome], begun: float
 ) -> Outcome:
     """The work, with a first Ctrl+C that cancels the run instead of leaving it alone, and the healthcheck after it."""
-    with FirstInterrupt() as interrupt, contextlib.closing(RunReader(guest, emit, interrupt)) as reader:
-        drives = guest.drives_script()
-        scripts = [*([drives] if drives else []), *guest.config.scripts]
-        with explained_loss(guest):
+    with explained_loss(guest):
+        with FirstInterrupt() as interrupt, contextlib.closing(RunReader(guest, emit, interrupt)) as reader:
+            drives = guest.drives_script()
+            scripts = [*([drives] if drives else []), *guest.config.scripts]
             outcome = work(Provisioning(reader, scripts, command))
-    outcome = with_healthcheck(guest, emit, outcome, command)
+        outcome = with_healthcheck(guest, emit, outcome, command)
     return outcome if outcome.code else completed(guest, outcome, begun)
 
 

@@ -13,7 +13,7 @@ from rum.host.channel.connect import NotReadyError
 from rum.host.channel.guest import Guest
 from rum.host.console import PANIC, is_hopeless
 from rum.host.console_tail import ConsoleTail
-from rum.host.deadlines import Check, Deadline, no_check
+from rum.host.deadlines import Check, Deadline, no_check, pause
 from rum.host.errors import GuestError, HostError
 from rum.host.events import ConsoleLine, Emit, Notice
 
@@ -48,6 +48,11 @@ FIRST_TRY_S = 2.0
 """For an agent that is there: connecting takes milliseconds, and what takes longer is looked into."""
 
 ROOM_HINT = "make room on that disk, then `rum up` lets the VM go on: nothing in it is lost"
+
+NOTICED_WITHIN_S = 2.0
+"""libvirt takes a moment to notice that a QEMU has ended; the guest's connections have ended by then."""
+
+NOTICED_PAUSE_S = 0.1
 
 SHORT_PATIENCE_S = 30.0
 """For commands that expect the agent to be up already; an agent that crashed is started again after 2 s."""
@@ -169,13 +174,26 @@ def why_paused(guest: Guest) -> str:
 
 @contextlib.contextmanager
 def explained_loss(guest: Guest) -> Iterator[None]:
-    """Where the agent is lost because the VM was paused, that is what is said. Raises PausedError, LostError."""
+    """An agent that is lost because its VM has ended or stands still: that is said. Raises StoppedError, LostError."""
     try:
         yield
-    except LostError:
+    except LostError as exc:
         with contextlib.suppress(HostError):
-            require_unpaused(guest)
+            require_unstopped(guest, exc)
         raise
+
+
+def require_unstopped(guest: Guest, loss: LostError) -> None:
+    """Raises StoppedError where the VM's end is why the agent was lost."""
+    noticed = Deadline(NOTICED_WITHIN_S)
+    while guest.is_running():
+        if noticed.expired:
+            return
+        pause(NOTICED_PAUSE_S, noticed)
+    require_undestroyed(guest)
+    require_unpaused(guest)
+    hint = "run `rum up` to start it again; `rum logs --console` shows its last words"
+    raise StoppedError(f"VM {guest.name} stopped", hint=hint) from loss
 
 
 def require_hope(guest: Guest) -> None:

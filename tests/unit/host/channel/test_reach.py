@@ -87,13 +87,39 @@ def test_a_pause_for_want_of_room_ends_it_at_once_with_what_to_do(tmp_path: Path
             require_running(guest)
 
 
-def test_a_loss_is_explained_by_a_pause_and_otherwise_stays_what_it_is(tmp_path: Path) -> None:
+def test_a_loss_in_a_vm_that_runs_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "NOTICED_WITHIN_S", 0.2)
+    with (
+        local_guest(tmp_path, started=False) as guest,
+        pytest.raises(LostError, match="silent"),
+        explained_loss(guest),
+    ):
+        raise LostError("the agent has been silent for 15 s")
+
+
+def test_a_loss_is_explained_by_a_pause(tmp_path: Path) -> None:
     with local_guest(tmp_path, started=False) as guest:
-        with pytest.raises(LostError, match="silent"), explained_loss(guest):
-            raise LostError("the agent has been silent for 15 s")
         guest.out_of_space = True
         with pytest.raises(PausedError, match="is full"), explained_loss(guest):
             raise LostError("the agent has been silent for 15 s")
+
+
+def test_a_loss_is_explained_by_an_end_of_the_vm_that_libvirt_notices_later(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        noticing = threading.Timer(0.3, lambda: setattr(guest, "running", False))
+        noticing.start()
+        with pytest.raises(StoppedError, match=r"^VM demo stopped$") as caught, explained_loss(guest):
+            raise LostError("the connection to the agent ended before the result")
+        noticing.join()
+    assert str(caught.value.hint).startswith("run `rum up` to start it again")
+    assert isinstance(caught.value.__cause__, LostError)
+
+
+def test_a_loss_is_explained_by_a_vm_that_was_destroyed(tmp_path: Path) -> None:
+    with local_guest(tmp_path, started=False) as guest:
+        guest.running = guest.there = False
+        with pytest.raises(StoppedError, match="VM demo was destroyed"), explained_loss(guest):
+            raise LostError("the connection to the agent ended before the result")
 
 
 def test_a_vm_that_is_destroyed_meanwhile_is_called_so(tmp_path: Path) -> None:
