@@ -26,6 +26,7 @@ class Machine:
     """One run of the machine; what comes out of it lies in `results`."""
 
     results: Path
+    processors: int = 2
 
     @property
     def console(self) -> Path:
@@ -38,7 +39,7 @@ class Machine:
             # Whatever becomes of us, it goes with us.
             *("setpriv", "--pdeathsig", "KILL", _QEMU),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35"),
-            *("-accel", "tcg,thread=multi", "-cpu", _PROCESSOR, "-smp", "2", "-m", "5G"),
+            *("-accel", "tcg,thread=multi", "-cpu", _PROCESSOR, "-smp", str(self.processors), "-m", "5G"),
             *("-drive", f"file={image},format=qcow2,if=virtio,snapshot=on"),
             *("-drive", f"file={work_disk},format=raw,if=virtio,cache=unsafe"),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
