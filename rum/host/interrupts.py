@@ -12,7 +12,12 @@ from typing import Self
 
 from rum.host.errors import EXIT_SIGNAL_BASE
 
-LEAVING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+LEAVING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+IMPORTER = "<frozen importlib._bootstrap>"
+"""The file name of the interpreter's own code that loads modules."""
+
+AGAIN_S = 0.005
 
 WAKE_UPS = 4096
 """Bytes that are taken at once of what the interpreter writes for each signal."""
@@ -26,14 +31,33 @@ class SignalExit(SystemExit):
         self.number = number
 
 
-def leave(number: int, _frame: FrameType | None) -> None:
-    """End by way of an exception, so that whatever is under way cleans up after itself."""
-    raise SignalExit(number)
+def leave(number: int, frame: FrameType | None) -> None:
+    """End by way of an exception, so that whatever is under way cleans up after itself.
+
+    Not in the middle of an import: the callbacks of weak references would swallow it there, and before Python 3.12
+    __set_name__ makes a RuntimeError of it. The signal comes again a little later.
+    """
+    if is_importing(frame):
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+    elif number == signal.SIGINT:
+        raise KeyboardInterrupt
+    else:
+        raise SignalExit(number)
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Whether this frame was called by an import."""
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTER:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
 def leaving_on_signals() -> Iterator[None]:
-    """SIGTERM, SIGHUP and SIGQUIT end the block in order; those that were ignored before (nohup) stay ignored."""
+    """SIGINT and its like end the block in order; those that were ignored before (nohup) stay ignored."""
     previous = {number: signal.getsignal(number) for number in LEAVING}
     for number, handler in previous.items():
         if handler is not signal.SIG_IGN:
@@ -41,6 +65,8 @@ def leaving_on_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        # One that was put off has nothing left to end.
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -48,7 +74,7 @@ def leaving_on_signals() -> Iterator[None]:
 @contextmanager
 def deferred_signals() -> Iterator[None]:
     """What signals ask for within the block happens at its end; it must be short, and not be cut in two."""
-    with NotedSignals((signal.SIGINT, *LEAVING)) as noted:
+    with NotedSignals(LEAVING) as noted:
         yield
         asked = noted.take()
     for number in asked:

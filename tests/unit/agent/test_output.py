@@ -204,8 +204,8 @@ class TestCap:
         assert len(answer.stdout) + sum(message["bytes"] for message in answer.of("truncated")) == 200_000 + 50_000 + 15
         assert guest.attach().record == answer.record
 
-    def test_output_at_exactly_the_cap_is_whole(self, guest: Agent) -> None:
-        guest.limits = {"RECORD_MAX": 100_000, "RECORD_TAIL": 65536}
+    def test_output_that_the_tail_has_room_for_is_whole(self, guest: Agent) -> None:
+        guest.limits = {"RECORD_MAX": 100_000, "RECORD_TAIL": 120_000}
         guest.start()
         answer = guest.provision(system("head -c 120000 /dev/zero"))
         assert len(answer.stdout) == 120_000
