@@ -130,7 +130,7 @@ def panicked(guest: Guest) -> GuestError:
     """The sentence for a guest that will never answer."""
     return GuestError(
         f"VM {guest.name} cannot boot: {guest.diagnose_boot()}",
-        hint="look at the console's end; `rum destroy` and another image, or more memory, may help",
+        hint="`rum down` and `rum up` try again; if it always ends like this, another image or more memory may help",
         tail=guest.console_tail(TAIL_LINES),
         code="boot-failed",
     )
