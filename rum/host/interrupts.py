@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
@@ -16,6 +17,9 @@ LEAVING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 IMPORTER = "<frozen importlib._bootstrap>"
 """The file name of the interpreter's own code that loads modules."""
+
+IMPORT_S = 2.0
+"""How long an import may take that a signal must not meet."""
 
 AGAIN_S = 0.005
 
@@ -31,19 +35,28 @@ class SignalExit(SystemExit):
         self.number = number
 
 
-def leave(number: int, frame: FrameType | None) -> None:
-    """End by way of an exception, so that whatever is under way cleans up after itself.
+class Leaver:
+    """A handler that ends what is under way by an exception, so that it cleans up after itself.
 
     Not in the middle of an import: the callbacks of weak references would swallow it there, and before Python 3.12
-    __set_name__ makes a RuntimeError of it. The signal comes again a little later.
+    __set_name__ makes a RuntimeError of it. The signal comes again a little later; an import that hangs is cut off.
     """
-    if is_importing(frame):
-        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
-    elif number == signal.SIGINT:
-        raise KeyboardInterrupt
-    else:
-        raise SignalExit(number)
+
+    def __init__(self) -> None:
+        self._patient_until: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._patient_until is None:
+            self._patient_until = now + IMPORT_S
+        if now < self._patient_until and is_importing(frame):
+            # By the handler that there is then: the signal may only be noted by that time.
+            signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            raise SignalExit(number)
 
 
 def is_importing(frame: FrameType | None) -> bool:
@@ -59,6 +72,7 @@ def is_importing(frame: FrameType | None) -> bool:
 def leaving_on_signals() -> Iterator[None]:
     """SIGINT and its like end the block in order; those that were ignored before (nohup) stay ignored."""
     previous = {number: signal.getsignal(number) for number in LEAVING}
+    leave = Leaver()
     for number, handler in previous.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, leave)

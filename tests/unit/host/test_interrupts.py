@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from rum.host import interrupts
 from rum.host.interrupts import NotedSignals, SignalExit, deferred_signals, leaving_on_signals
 from rum.host.ports.forwards import process_of
 from tests.unit.host.cli.test_commands import command, json_lines, read_up_to, rum
@@ -31,6 +32,15 @@ rum: `rum up` goes on from there, `rum logs --follow` shows what the guest does 
 
 def script_that_waits_for(gate: Path) -> str:
     return script_toml("long", f"echo begun; while ! [ -e {gate} ]; do sleep 0.05; done; echo done")
+
+
+def test_an_import_that_hangs_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "IMPORT_S", 0.1)
+    text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (tmp_path / "imported.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with leaving_on_signals(), pytest.raises(KeyboardInterrupt):
+        importlib.import_module("imported")
 
 
 SWALLOWING = """
