@@ -181,7 +181,8 @@ def take_over(channel: socket.socket) -> tuple[Wanted, list[socket.socket]]:
     wanted = msgspec.json.decode(channel.recv(1 << 20), type=Wanted)
     listeners: list[socket.socket] = []
     while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, 1, PER_MESSAGE)
+        # Else what is spawned later would keep the ports, also when this process has ended.
+        data, descriptors, _, _ = socket.recv_fds(channel, 1, PER_MESSAGE, socket.MSG_CMSG_CLOEXEC)
         if not data:
             return wanted, listeners
         listeners += [socket.socket(fileno=descriptor) for descriptor in descriptors]

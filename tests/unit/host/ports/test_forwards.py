@@ -23,7 +23,7 @@ from rum.host.config.load import load_config
 from rum.host.errors import HostError
 from rum.host.ports import forwarder, forwards
 from rum.host.ports.forwarder import Forwarder
-from rum.host.ports.forwards import Wanted, process_of
+from rum.host.ports.forwards import Wanted, hand_out, process_of, take_over
 from rum.host.ports.host_ports import bind_port, require_port
 from rum.host.store import VmLock
 from tests.unit.agent.tcp_servers import digest, echo, reset, sending, serving
@@ -380,6 +380,17 @@ def wait_for_ports(guest: LocalGuest, *wanted: tuple[int, bool]) -> list[dict[st
 
     wait_until(lambda: sorted((port["guest"], port["auto"]) for port in found()) == sorted(wanted), f"{wanted}")
     return found()
+
+
+def test_what_is_handed_over_is_inherited_by_nobody() -> None:
+    ours, theirs = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ours, theirs:
+        hand_out(ours, Wanted((), None), [listener])
+        ours.shutdown(socket.SHUT_WR)
+        _, [taken] = take_over(theirs)
+        with taken:
+            assert taken.getsockname() == listener.getsockname()
+            assert not taken.get_inheritable()
 
 
 def test_auto_ports_follow_the_guest(tmp_path: Path) -> None:
