@@ -383,7 +383,7 @@ def wait_for_ports(guest: LocalGuest, *wanted: tuple[int, bool]) -> list[dict[st
 
 
 def test_what_is_handed_over_is_inherited_by_nobody() -> None:
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with socket.create_server(("127.0.0.1", 0)) as listener, ours, theirs:
         hand_out(ours, Wanted((), None), [listener])
         ours.shutdown(socket.SHUT_WR)
