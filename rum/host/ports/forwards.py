@@ -7,6 +7,7 @@ the sockets go to a process of their own, which `rum.host.ports.forwarder` is; `
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -181,8 +182,11 @@ def take_over(channel: socket.socket) -> tuple[Wanted, list[socket.socket]]:
     wanted = msgspec.json.decode(channel.recv(1 << 20), type=Wanted)
     listeners: list[socket.socket] = []
     while True:
-        # Else what is spawned later would keep the ports, also when this process has ended.
-        data, descriptors, _, _ = socket.recv_fds(channel, 1, PER_MESSAGE, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors, _, _ = socket.recv_fds(channel, 1, PER_MESSAGE)
         if not data:
             return wanted, listeners
-        listeners += [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        for descriptor in descriptors:
+            # Else what is spawned later would keep the ports, also when this process has ended. Python 3.11 does not
+            # pass MSG_CMSG_CLOEXEC on.
+            os.set_inheritable(descriptor, False)
+            listeners.append(socket.socket(fileno=descriptor))
