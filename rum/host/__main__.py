@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sys
 
@@ -67,21 +68,33 @@ def version_line() -> str:
 
 
 def prepare_streams() -> None:
-    """Text that the locale cannot spell must not end a command; nor must closed standard streams.
+    """Text that the locale cannot spell must not end a command; nor must standard streams that are closed.
 
-    The next file or socket that is opened would take the number of a closed one, and be read and written as it.
+    The next file or socket that is opened would take the number of a closed one, and be read and written as it. For
+    what we say, one that is open for reading only is as good as closed.
     """
     for number in range(3):
         try:
-            os.fstat(number)
+            usable = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY or number == 0
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    for name in ("stdout", "stderr"):
+            usable = False
+        if not usable:
+            replace_by_nothing(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the process's life
-        elif hasattr(stream, "reconfigure"):
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
+        elif mode == "w" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def replace_by_nothing(number: int) -> None:
+    """Let a standard stream be /dev/null, for what we start as well."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.set_inheritable(null, null == number)
+    if null != number:
+        os.dup2(null, number)
+        os.close(null)
 
 
 def is_of_output(exc: OSError) -> bool:
@@ -89,7 +102,7 @@ def is_of_output(exc: OSError) -> bool:
     return exc.filename is None and exc.errno in UNWRITABLE
 
 
-def end_by_output(exc: OSError) -> int:
+def end_by_output(exc: OSError, status: int = EXIT_HOST) -> int:
     """What cannot be printed is said on standard error, as far as that takes it. Raises any other error anew."""
     if not is_of_output(exc):
         raise exc
@@ -99,7 +112,7 @@ def end_by_output(exc: OSError) -> int:
         sys.stderr.flush()
     except OSError:
         abandon_streams()
-    return EXIT_HOST
+    return status
 
 
 def abandon_streams() -> None:

@@ -67,6 +67,29 @@ def make_private_dir(path: Path) -> None:
     )
 
 
+def named_path(given: str, directory: Path) -> Path:
+    """The absolute path that somebody has written, relative to `directory`, `~` and `~user` being homes.
+
+    Raises ValueError with the end of a sentence where it cannot be one.
+    """
+    try:
+        return (directory / Path(given).expanduser()).resolve()
+    except RuntimeError:
+        raise ValueError("there is no such home directory, or the path goes round in circles") from None
+    except OSError as exc:
+        raise ValueError(f"cannot be looked at: {exc.strerror}") from None
+
+
+def entries_of(directory: Path) -> list[Path]:
+    """What a directory holds, by name; nothing where it is none. Raises HostError where that cannot be told."""
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as exc:
+        raise HostError(f"{directory} cannot be read: {exc.strerror}", hint=f"look at it: ls -ld {directory}") from exc
+
+
 @contextlib.contextmanager
 def disk_errors(what: str) -> Iterator[None]:
     """Turn the OSErrors of the block, a full disk above all, into one sentence."""

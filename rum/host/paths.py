@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,32 +18,45 @@ SUN_PATH_MAX = 107
 
 
 def state_home() -> Path:
-    """`$XDG_STATE_HOME/rum`: what VMs need to go on."""
-    return platformdirs.user_state_path("rum")
+    """`$XDG_STATE_HOME/rum`: what VMs need to go on. Raises HostError."""
+    return _of_user(platformdirs.user_state_path, "XDG_STATE_HOME")
 
 
 def image_cache() -> Path:
-    """`$XDG_CACHE_HOME/rum/images`: base images that can be downloaded again."""
-    return platformdirs.user_cache_path("rum") / "images"
+    """`$XDG_CACHE_HOME/rum/images`: base images that can be downloaded again. Raises HostError."""
+    return _of_user(platformdirs.user_cache_path, "XDG_CACHE_HOME") / "images"
+
+
+def _of_user(path_of: Callable[[str], Path], variable: str) -> Path:
+    try:
+        return path_of("rum")
+    except RuntimeError as exc:
+        text = f"this user has no home directory: HOME is not set, and there is no account with the id {os.getuid()}"
+        raise HostError(text, hint=f"set HOME or {variable}") from exc
 
 
 def session_runtime_dir() -> Path | None:
     """The login session's runtime directory, also for a process that was started without its variable (cron, su)."""
-    named = os.environ.get("XDG_RUNTIME_DIR")
+    named = _absolute("XDG_RUNTIME_DIR")
     if named:
-        return Path(named)
+        return named
     default = Path(f"/run/user/{os.getuid()}")
     return default if os.access(default, os.W_OK) else None
 
 
 def runtime_home() -> Path:
-    """`$XDG_RUNTIME_DIR/rum`, or a directory of this user below the temporary directory: sockets."""
-    session = session_runtime_dir()
-    if session:
-        return session / "rum"
-    import tempfile  # Half of what a short command imports, and with a login session nobody needs it.
+    """`$XDG_RUNTIME_DIR/rum`, or a directory of this user below `$TMPDIR` or `/tmp`: sockets.
 
-    return Path(tempfile.gettempdir()) / f"rum-{os.getuid()}"
+    Not below what `tempfile` finds: that is another directory once the disk is full, and a running VM would be lost.
+    """
+    session = session_runtime_dir()
+    return session / "rum" if session else (_absolute("TMPDIR") or Path("/tmp")) / f"rum-{os.getuid()}"
+
+
+def _absolute(variable: str) -> Path | None:
+    """A directory that the environment names; a relative path counts as none (XDG Base Directory Specification)."""
+    named = os.environ.get(variable, "")
+    return Path(named) if os.path.isabs(named) else None
 
 
 @dataclass(frozen=True)

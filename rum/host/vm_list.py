@@ -5,6 +5,7 @@ All are looked at at the same time, and none for long: one that hangs costs the 
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from rum.host.config.identity import VmIdentity
 from rum.host.deadlines import Deadline
 from rum.host.errors import GuestError, HostError
 from rum.host.events import Event
+from rum.host.files import entries_of
 from rum.host.json_lines.answers import ListedVm, State
 from rum.host.paths import state_home
 from rum.host.runs.records import RunCopies, message_of
@@ -32,8 +34,8 @@ Look = Callable[[Path], ListedVm | None]
 
 
 def list_vms() -> list[ListedVm]:
-    """Every VM, by its name."""
-    directories = sorted(path for path in (state_home() / "vms").glob("*") if path.is_dir())
+    """Every VM, by its name. Raises HostError."""
+    directories = [path for path in entries_of(state_home() / "vms") if path.is_dir()]
     return [vm for vm in all_at_once(look_at, directories, PATIENCE_S) if vm]
 
 
@@ -81,7 +83,7 @@ def described(vm: KnownVm, state: VmState, seen: Sight) -> ListedVm:
         "name": state.name,
         "id": state.id8,
         "config": state.config_path,
-        "config_exists": Path(state.config_path).is_file(),
+        "config_exists": os.path.isfile(state.config_path),
         "state": cast(State, seen.state),
         "provisioned": bool(about.get("system_provisioned", False)),
         "accelerator": state.started.accelerator if state.started else None,

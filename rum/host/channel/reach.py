@@ -180,6 +180,7 @@ def explained_loss(guest: Guest) -> Iterator[None]:
     except LostError as exc:
         with contextlib.suppress(HostError):
             require_unstopped(guest, exc)
+        exc.tail = exc.tail or tuple(guest.console_tail(TAIL_LINES))
         raise
 
 
@@ -192,8 +193,8 @@ def require_unstopped(guest: Guest, loss: LostError) -> None:
         pause(NOTICED_PAUSE_S, noticed)
     require_undestroyed(guest)
     require_unpaused(guest)
-    hint = "run `rum up` to start it again; `rum logs --console` shows its last words"
-    raise StoppedError(f"VM {guest.name} stopped", hint=hint) from loss
+    tail = guest.console_tail(TAIL_LINES)
+    raise StoppedError(f"VM {guest.name} stopped", hint="run `rum up` to start it again", tail=tail) from loss
 
 
 def require_hope(guest: Guest) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from rum.host.__main__ import abandon_streams, is_of_output
+from rum.host.__main__ import abandon_streams, end_by_output, is_of_output
 from rum.host.cli.options import Options
 from rum.host.cli.root import cli
 from rum.host.errors import ConfigError, RumError
@@ -19,6 +19,9 @@ from rum.host.leaving import IN_THE_GUEST, outcome_of_signal
 from rum.host.show.render import Ending, Verbosity
 
 EXIT_RUM_FAILED = 125
+
+WITH_FOREIGN_OPTIONS = ("exec", "ssh")
+"""Once they are known, so are rum's own options: `-o json` may be one of what they run."""
 
 ROUTINELY_ENDED = ("proxy", "forward-ports")
 """Helpers that nobody waits for a word of: ssh's connection gets the Ctrl+C that is meant for ssh, too."""
@@ -38,6 +41,10 @@ def run_command(arguments: list[str], mask: Iterable[int]) -> int:
     options = Options()
     try:
         return lead_to_an_end(arguments, options, mask)
+    except OSError as exc:
+        if options.command not in IN_THE_GUEST:
+            raise
+        return end_by_output(exc, EXIT_RUM_FAILED)
     finally:
         options.close()
 
@@ -107,7 +114,7 @@ def as_ours(text: str) -> str:
 
 def heed_json(options: Options, arguments: Sequence[str]) -> None:
     """The end is told in JSON where that was asked for, also where the command line was not looked at any more."""
-    if wants_json(arguments):
+    if options.command not in WITH_FOREIGN_OPTIONS and wants_json(arguments):
         options.output = "json"
 
 

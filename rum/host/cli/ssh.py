@@ -28,6 +28,8 @@ def ssh(options: Options, arguments: tuple[str, ...]) -> int:
     """
     from rum.host import ssh as story
 
+    if options.output == "json":
+        raise click.UsageError("what ssh says is not rum's; `rum exec` runs a command, and ends with JSON")
     program, command = story.ssh_command(options.vm(), options.renderer.emit, arguments)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

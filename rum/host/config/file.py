@@ -7,6 +7,7 @@ import stat
 import tomllib
 from pathlib import Path
 
+from rum.host.config.identity import unreadable
 from rum.host.errors import ConfigError
 from rum.protocol.limits import MESSAGE_MAX
 
@@ -22,10 +23,8 @@ def read_text(path: Path) -> str:
     try:
         # Editors of Windows begin a file with a byte order mark.
         return read_regular(path, FILE_MAX).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}", hint="check the path after --config") from None
     except OSError as exc:
-        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+        raise unreadable(path, exc) from exc
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
         raise ConfigError(f"{path}, line {line}: not UTF-8 text, so not TOML") from exc

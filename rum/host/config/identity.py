@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +25,11 @@ class VmIdentity:
 
     @classmethod
     def of(cls, path: Path) -> VmIdentity:
-        """The VM of the rum.toml at a path, which need not be there any more."""
-        # Not Path.resolve(), which raises where a symbolic link leads back to itself.
-        path = Path(os.path.realpath(path))
+        """The VM of the rum.toml at a path, which need not be there any more. Raises ConfigError."""
+        with here():
+            # Not Path.resolve(), which raises where a symbolic link leads back to itself.
+            path = Path(os.path.realpath(path))
+        require_text(path)
         id8 = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:8]
         return cls(path, vm_name(path), id8)
 
@@ -40,6 +44,13 @@ class VmIdentity:
         return f"rum-{self.full_name}"
 
 
+def unreadable(path: Path, error: OSError) -> ConfigError:
+    """What is said of a file that is not there or cannot be looked at."""
+    if isinstance(error, FileNotFoundError):
+        return ConfigError(f"there is no file {path}", hint="check the path after --config")
+    return ConfigError(f"{path} cannot be read: {error.strerror}")
+
+
 def vm_name(path: Path) -> str:
     """The VM's name: from `dev.rum.toml` or `dev.toml` dev, from `rum.toml` the directory's name."""
     stem = path.name.removesuffix(".toml").removesuffix(".rum")
@@ -49,12 +60,28 @@ def vm_name(path: Path) -> str:
     return sanitised[:32].strip("-") or "vm"
 
 
-def find_config(start: Path = Path()) -> Path:
-    """The rum.toml in `start`, by default here, or the nearest directory above it. Raises ConfigError."""
+@contextlib.contextmanager
+def here() -> Iterator[None]:
+    """For what makes a path absolute. Raises ConfigError where the current directory was removed."""
     try:
-        start = start.absolute()
+        yield
     except FileNotFoundError:
         raise ConfigError("the current directory does not exist any more", hint="go to another one") from None
+
+
+def require_text(path: Path) -> None:
+    """Raise ConfigError for a path that is not UTF-8: neither libvirt's XML nor JSON can name the VM's files then."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        text = f"the path {str(path).encode('utf-8', 'backslashreplace').decode()} is not UTF-8"
+        raise ConfigError(text, hint="rename the directory or the file, or name another one with --config") from None
+
+
+def find_config(start: Path = Path()) -> Path:
+    """The rum.toml in `start`, by default here, or the nearest directory above it. Raises ConfigError."""
+    with here():
+        start = start.absolute()
     for directory in (start, *start.parents):
         if os.path.isfile(directory / FILE_NAME):
             return directory / FILE_NAME

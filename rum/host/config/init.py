@@ -137,7 +137,7 @@ def init(path: Path, command: str) -> Outcome:
             hint="edit it, or name another file with --config; `rum config check` says whether it is right",
         ) from None
     except OSError as exc:
-        if not path.parent.is_dir():
+        if not os.path.isdir(path.parent):
             raise ConfigError(f"there is no directory {path.parent}", hint="check the path after --config") from None
         raise HostError(f"{path} cannot be written: {exc.strerror}") from exc
     write(descriptor, path)

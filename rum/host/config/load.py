@@ -26,7 +26,7 @@ from rum.host.config.ports import build_auto_ports, build_interfaces, build_port
 from rum.host.config.scripts import build_healthcheck, build_scripts, check_scripts
 from rum.host.errors import ConfigError
 from rum.host.images.catalogue import CATALOGUE
-from rum.host.images.resolve import is_bare_name, is_url
+from rum.host.images.reference import is_bare_name, require_sound
 from rum.host.sizes import parse_size
 from rum.host.vm.architecture import default_architecture
 from rum.protocol import in_order
@@ -56,8 +56,10 @@ def load_config(path: Path) -> Config:
 def check_image(draft: Draft, directory: Path) -> None:
     """A name is one that rum knows, a URL one that it can fetch."""
     for place, base in draft.find("image.base", str):
-        if is_url(base) and not base.startswith(("http://", "https://")):
-            draft.note_value(place, base, "a URL must begin with http:// or https://")
+        try:
+            require_sound(base, directory)
+        except ValueError as exc:
+            draft.note_value(place, base, str(exc))
         if is_bare_name(base) and base not in CATALOGUE and not os.path.exists(directory / base):
             text = f"is neither an image that rum knows nor a file in {directory}{suggestion(base, CATALOGUE)}"
             draft.note_value(place, base, text)

@@ -12,7 +12,7 @@ from rum.protocol import ProvisionScript
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """`[image]`: a catalogue's name, a path or a URL, with at most one checksum (lower-case hexadecimal)."""
+    """`[image]`: a catalogue's name, a path or a URL, with the checksums that it must have (lower-case hexadecimal)."""
 
     base: str
     sha256: str | None = None

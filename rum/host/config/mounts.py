@@ -13,6 +13,7 @@ from rum.host.config.draft import Draft
 from rum.host.config.model import Mount
 from rum.host.config.place import Place
 from rum.host.config.types import TAG_MAX
+from rum.host.files import named_path
 
 KEPT = ("/var/lib/rum", "/var/lib/cloud", "/etc/rum", "/etc/systemd", "/proc", "/sys", "/dev", "/run", "/var/run")
 """What the kernel, systemd, cloud-init and the agent keep for themselves, with all that is below."""
@@ -47,13 +48,11 @@ def resolve_source(source: str, directory: Path) -> Path:
     """The directory that a `source` names. Raises ValueError with the end of a sentence."""
     if source == "git":
         return repository_of(directory)
+    path = named_path(source, directory)
     try:
-        path = (directory / Path(source).expanduser()).resolve()
         if path.is_dir():
             return path
         raise ValueError(f"{path} is not a directory" if path.exists() else f"there is no directory {path}")
-    except RuntimeError:
-        raise ValueError("there is no such home directory, or the path goes round in circles") from None
     except OSError as exc:
         raise ValueError(f"cannot be looked at: {exc.strerror}") from None
 

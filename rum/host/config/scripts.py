@@ -12,6 +12,7 @@ from rum.host.config.draft import Draft
 from rum.host.config.file import read_regular
 from rum.host.config.model import Healthcheck
 from rum.host.config.place import Place
+from rum.host.files import named_path
 from rum.protocol import After, ProvisionScript, RunOn
 from rum.protocol.limits import MESSAGE_MAX, SCRIPTS_MAX, STRING_MAX
 
@@ -44,15 +45,13 @@ def read_content(draft: Draft, table: Place, directory: Path) -> str:
         return draft.get(table, "script", str) or ""
     place = (*table, "file")
     try:
-        return read_regular(directory / Path(file).expanduser(), STRING_MAX).decode("utf-8")
+        return read_regular(named_path(file, directory), STRING_MAX).decode("utf-8")
     except OSError as exc:
         draft.note_value(place, file, f"cannot be read: {exc.strerror}")
     except UnicodeDecodeError:
         draft.note_value(place, file, "must be a text file in UTF-8")
     except ValueError as exc:
         draft.note_value(place, file, str(exc))
-    except RuntimeError:
-        draft.note_value(place, file, "there is no such home directory")
     return ""
 
 

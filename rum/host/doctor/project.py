@@ -13,9 +13,10 @@ from rum.host.config.model import Config
 from rum.host.doctor.finding import Finding, Host, Status, needed
 from rum.host.errors import HostError
 from rum.host.images.cache import Source, cache_path, newest_cached
-from rum.host.images.catalogue import CATALOGUE, catalogue_image
+from rum.host.images.catalogue import catalogue_image
 from rum.host.images.http_get import UNREACHABLE_HINT, reason
-from rum.host.images.resolve import MIRROR_VARIABLE, configured_checksum, is_url
+from rum.host.images.reference import image_file, is_known_name, is_url
+from rum.host.images.resolve import configured_checksum, mirror_directory, published
 from rum.host.paths import VmPaths
 from rum.host.ports.host_ports import bind_port, explained
 from rum.host.vm.architecture import host_architecture
@@ -51,21 +52,21 @@ def image(host: Host) -> Finding | None:
 
 def places(config: Config) -> tuple[Path | None, str | None]:
     """The image's file where it is here, and else the URL that is asked first. Raises HostError."""
-    base, mirror = config.image.base, os.environ.get(MIRROR_VARIABLE, "")
+    base = config.image.base
     if is_url(base):
         path = cache_path(Source(base, configured_checksum(config.image)))
         return (path if path.exists() else None), base
-    path = (config.path.parent / Path(base).expanduser()).resolve()
-    if base not in CATALOGUE or path.exists():
-        if not path.is_file():
+    if not is_known_name(base, config.path.parent):
+        path = image_file(base, config.path.parent)
+        if not os.path.isfile(path):
             raise HostError(f"there is no image file {path}", hint="check image.base in rum.toml")
         return path, None
-    published = catalogue_image(base, host_architecture())
-    if mirror and not is_url(mirror):
-        path = Path(mirror).expanduser().absolute() / published.file
-        return (path if path.exists() else None), None
-    directory = mirror.rstrip("/") or published.directory
-    return newest_cached(f"{directory}/{published.file}"), f"{directory}/{published.checksums}"
+    found = published(base)
+    if found is None:
+        path = mirror_directory() / catalogue_image(base, host_architecture()).file
+        return (path if os.path.exists(path) else None), None
+    directory = found.directories[0]
+    return newest_cached(f"{directory}/{found.file}"), f"{directory}/{found.lists[0]}"
 
 
 def why_unreachable(url: str) -> str | None:

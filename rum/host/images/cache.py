@@ -11,7 +11,7 @@ import msgspec
 
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
-from rum.host.files import make_private_dir, write_atomic
+from rum.host.files import entries_of, make_private_dir, write_atomic
 from rum.host.images.checksums import Checksum
 from rum.host.images.download import download
 from rum.host.images.lock import image_lock
@@ -53,8 +53,8 @@ def is_verified(path: Path) -> bool:
 
 
 def newest_cached(url: str) -> Path | None:
-    """What was last downloaded from a URL."""
-    found = [path for path in image_cache().glob(f"{_url_key(url)}-*") if path.suffix in SUFFIXES]
+    """What was last downloaded from a URL. Raises HostError."""
+    found = [path for path in entries_of(image_cache()) if is_of_url(path, url) and path.suffix in SUFFIXES]
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 

@@ -14,7 +14,8 @@ from rum.host.images.catalogue import CATALOGUE
 from rum.host.images.download import discard
 from rum.host.images.inventory import Cached, Inventory, take_inventory
 from rum.host.images.lock import drop_lock, image_lock_if_free
-from rum.host.images.resolve import describe_image, is_url, resolve_image
+from rum.host.images.reference import is_url, require_downloadable
+from rum.host.images.resolve import describe_image, resolve_image
 from rum.host.images.usage import Usage, find_usage
 from rum.host.outcome import Outcome, counted
 from rum.host.progress import phase
@@ -46,6 +47,11 @@ def pull(image: ImageConfig, emit: Emit) -> Outcome:
         raise ConfigError(
             f"{image.base} is neither a URL nor an image that rum knows{suggestion(image.base, CATALOGUE)}"
         )
+    if is_url(image.base):
+        try:
+            require_downloadable(image.base)
+        except ValueError as exc:
+            raise ConfigError(f"{image.base!r}: {exc}") from exc
     with phase(emit, "image"):
         found = resolve_image(image, Path("/nonexistent"), emit)
     return Outcome(f"{describe_image(found)} is in {found.path}")

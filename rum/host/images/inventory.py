@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rum.host.errors import HostError
+from rum.host.files import entries_of
 from rum.host.images.cache import SUFFIXES, is_of_url, read_origin
 from rum.host.images.catalogue import CATALOGUE
 from rum.host.images.download import PART_SUFFIX, url_of_part
@@ -60,7 +61,7 @@ def take_inventory() -> Inventory:
     try:
         images = [
             _cached(path.with_suffix("") if path.suffix == PART_SUFFIX else path, path, architecture, usage)
-            for path in (directory.iterdir() if directory.is_dir() else ())
+            for path in entries_of(directory)
             if path.suffix in (*SUFFIXES, PART_SUFFIX) and path.is_file()
         ]
     except OSError as exc:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,13 @@ from pathlib import Path
 from rum.host.config.model import ImageConfig
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
-from rum.host.images.cache import SUFFIXES, Source, cached_download, is_verified, newest_cached
-from rum.host.images.catalogue import CATALOGUE, CatalogueImage, catalogue_image
+from rum.host.files import named_path
+from rum.host.images.cache import Source, cached_download, is_verified, newest_cached
+from rum.host.images.catalogue import CatalogueImage, catalogue_image
 from rum.host.images.checksums import Checksum, file_digest, find_checksum
 from rum.host.images.download import fetch_text
 from rum.host.images.http_get import DownloadError, NotPublishedError
+from rum.host.images.reference import image_file, is_known_name, is_url, require_downloadable
 from rum.host.qemu_img import check_qcow2, create_qcow2, image_info
 from rum.host.sizes import show_size
 from rum.host.store import BaseImage
@@ -28,30 +29,22 @@ CHECKSUM_LISTS = ("SHA512SUMS", "SHA256SUMS")
 """What a mirror may have; the list that the publisher has is looked for as well."""
 
 
-def is_url(base: str) -> bool:
-    """Whether `image.base` is a URL."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", base) is not None
-
-
-def is_bare_name(base: str) -> bool:
-    """Whether `image.base` can only be a catalogue's name."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", base) is not None and not base.endswith(SUFFIXES)
-
-
 def resolve_image(image: ImageConfig, directory: Path, emit: Emit) -> BaseImage:
     """The base image as a checked local file; a relative path starts at `directory`. Raises HostError."""
     wanted = configured_checksum(image)
     if is_url(image.base):
         path = cached_download(Source(image.base, wanted), emit)
-    elif image.base in CATALOGUE and not (directory / image.base).exists():
+    elif is_known_name(image.base, directory):
         path = named_image(image.base, wanted, emit)
     else:
-        path = local_file((directory / Path(image.base).expanduser()).resolve(), wanted)
+        path = local_file(image_file(image.base, directory), wanted)
+    if image.sha256 and image.sha512:
+        require_checksum(path, Checksum("sha256", image.sha256))
     return inspect_image(image.base, path)
 
 
 def configured_checksum(image: ImageConfig) -> Checksum | None:
-    """The checksum of `[image]`, the stronger where both are given."""
+    """The checksum of `[image]` that a file is known by, the stronger where both are given."""
     if image.sha512:
         return Checksum("sha512", image.sha512)
     return Checksum("sha256", image.sha256) if image.sha256 else None
@@ -63,7 +56,7 @@ def named_image(name: str, wanted: Checksum | None, emit: Emit) -> Path:
     if found is not None:
         return found.fetch(wanted, emit)
     image = catalogue_image(name, host_architecture())
-    directory = Path(os.environ[MIRROR_VARIABLE]).expanduser().absolute()
+    directory = mirror_directory()
     return local_file(directory / image.file, wanted or checksum_beside(directory, image.file, lists_of(image)))
 
 
@@ -73,7 +66,28 @@ def published(name: str) -> Published | None:
     mirror = os.environ.get(MIRROR_VARIABLE, "")
     if not mirror:
         return Published(name, image.file, image.directories, (image.checksums,))
-    return Published(name, image.file, (mirror.rstrip("/"),), lists_of(image)) if is_url(mirror) else None
+    if not is_url(mirror):
+        return None
+    with mirror_errors(mirror):
+        require_downloadable(mirror)
+    return Published(name, image.file, (mirror.rstrip("/"),), lists_of(image))
+
+
+def mirror_directory() -> Path:
+    """The mirror where it is a directory. Raises HostError."""
+    mirror = os.environ[MIRROR_VARIABLE]
+    with mirror_errors(mirror):
+        return named_path(mirror, Path.cwd())
+
+
+@contextlib.contextmanager
+def mirror_errors(mirror: str) -> Iterator[None]:
+    """Says of which variable a ValueError of the block is. Raises HostError."""
+    try:
+        yield
+    except ValueError as exc:
+        text = f"{MIRROR_VARIABLE} is {mirror!r}: {exc}"
+        raise HostError(text, hint="set it to a directory or to a URL with images, or unset it") from exc
 
 
 def lists_of(image: CatalogueImage) -> tuple[str, ...]:
@@ -142,16 +156,21 @@ def checksum_beside(directory: Path, file: str, lists: Sequence[str] = CHECKSUM_
 
 def local_file(path: Path, wanted: Checksum | None) -> Path:
     """A file that is used where it is, verified where a checksum is known. Raises HostError."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise HostError(f"there is no image file {path}", hint="check image.base in rum.toml", code="image")
     if wanted:
-        try:
-            found = file_digest(path, wanted.algorithm)
-        except OSError as exc:
-            raise HostError(f"{path} cannot be read: {exc.strerror}") from exc
-        if found != wanted.digest:
-            raise HostError(f"{path} has the {wanted.algorithm} {found}, not {wanted.digest}", code="checksum")
+        require_checksum(path, wanted)
     return path
+
+
+def require_checksum(path: Path, wanted: Checksum) -> None:
+    """Raise HostError unless a file has the checksum."""
+    try:
+        found = file_digest(path, wanted.algorithm)
+    except OSError as exc:
+        raise HostError(f"{path} cannot be read: {exc.strerror}") from exc
+    if found != wanted.digest:
+        raise HostError(f"{path} has the {wanted.algorithm} {found}, not {wanted.digest}", code="checksum")
 
 
 def inspect_image(reference: str, path: Path) -> BaseImage:

@@ -9,7 +9,8 @@ from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
 from rum.host.images.cache import Source, cache_path, cached_download, is_verified
 from rum.host.images.checksums import Checksum
-from rum.host.images.resolve import configured_checksum, describe_image, is_url, published, require_unchanged
+from rum.host.images.reference import is_url
+from rum.host.images.resolve import configured_checksum, describe_image, published, require_unchanged
 from rum.host.progress import phase
 from rum.host.store import BaseImage
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rum.host.errors import HostError
+from rum.host.files import entries_of
 from rum.host.paths import state_home
 from rum.host.store import VmState, is_locked, load_state
 
@@ -46,10 +47,10 @@ class Usage:
 
 
 def find_usage() -> Usage:
-    """Look through the VMs."""
+    """Look through the VMs. Raises HostError where they cannot be looked through."""
     users: dict[str, list[User]] = defaultdict(list)
     unknown: list[Unknown] = []
-    for directory in sorted((state_home() / "vms").glob("*")):
+    for directory in entries_of(state_home() / "vms"):
         try:
             state = _state_of(directory)
         except HostError as exc:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import short_deadline
-from rum.host.errors import ConfigError, GuestError
+from rum.host.errors import ConfigError, GuestError, HostError
 from rum.host.events import Emit, Event, Notice, RunEvent
 from rum.host.interrupts import FirstInterrupt
 from rum.host.outcome import Outcome
@@ -81,7 +81,8 @@ def last_run(guest: Guest, *, ask_agent: bool) -> Message | None:
     with closing(reader), Spool() as spool:
         try:
             found = RunFinder(reader, spool, ask_agent=ask_agent).latest()
-        except GuestError:
+        except (GuestError, HostError):
+            # Neither an agent that is lost nor a disk that is full keeps `status` from telling the rest.
             return None
         return in_short(*found.ends()) if found else None
 

@@ -1,4 +1,4 @@
-"""A run's frames in a file without a name, for commands that need the end of a record before they show its start."""
+"""A run's frames, put aside for commands that need the end of a record before they show its start."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from rum.host.errors import HostError
 from rum.host.runs.records import RunCopies, decode_frames
 from rum.protocol import Frame
 
+IN_MEMORY = 1024 * 1024
+"""Bytes of a run that need no file: what most runs have said is shown also where nothing can be written any more."""
+
 
 class Spool:
     """Stands in for the host's copies: takes one run, and hands it on to them once it is complete.
@@ -21,7 +24,7 @@ class Spool:
 
     def __init__(self, copies: RunCopies | None = None) -> None:
         self._copies = copies
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end of the block
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed at the end of the block
         self._run_id = ""
 
     def __enter__(self) -> Self:
@@ -79,8 +82,9 @@ def room() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        where = tempfile.gettempdir()
+        # Not found again here: looking for it is what may have failed.
+        where = tempfile.tempdir or "a temporary directory"
         raise HostError(
             f"the run cannot be put aside in {where} to be shown: {exc.strerror}",
-            hint=f"make room in {where}, or set TMPDIR",
+            hint="make room there, or set TMPDIR to a directory that has some",
         ) from exc

@@ -39,6 +39,8 @@ class Ink:
             markup=False,
             emoji=False,
             legacy_windows=False,
+            # Nothing is fitted into it, and $COLUMNS may say anything, 0 included.
+            width=LINE_MAX,
         )
 
     def whole(self, text: Text) -> str:

@@ -8,7 +8,8 @@ from rum.host import remedies
 from rum.host.channel.transport import TransportChoice, choose_transport
 from rum.host.config.model import Config
 from rum.host.errors import HostError
-from rum.host.images.catalogue import CATALOGUE, catalogue_image
+from rum.host.images.catalogue import catalogue_image
+from rum.host.images.reference import is_known_name
 from rum.host.vm.accelerator import Accelerator, AcceleratorChoice, choose_accelerator
 from rum.host.vm.architecture import Architecture, host_architecture
 from rum.host.vm.libvirt_driver import LibvirtDriver
@@ -23,7 +24,7 @@ def check_host(
     accelerator = choose_accelerator(config.advanced.accelerator)
     transport = choose_transport(config.advanced.transport)
     virtiofsd = require_virtiofsd(config.mounts)
-    if image in CATALOGUE and not (config.path.parent / image).exists():
+    if is_known_name(image, config.path.parent):
         require_bootable(image, catalogue_image(image, host_architecture()).firmware, config.advanced.firmware)
     require_platform(config, driver, accelerator.accelerator)
     require_networks(config, driver)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rum.host import remedies
 from rum.host.channel.endpoint import Endpoint, Transport, UnixEndpoint, VsockEndpoint
-from rum.host.config.identity import VmIdentity
+from rum.host.config.identity import VmIdentity, unreadable
 from rum.host.console import diagnose, read_console
-from rum.host.errors import ConfigError, HostError
+from rum.host.errors import HostError
 from rum.host.events import Emit
 from rum.host.files import disk_errors
 from rum.host.paths import VmPaths
@@ -204,6 +205,9 @@ class KnownVm:
 def find_vm(config: Path, emit: Emit) -> KnownVm:
     """The VM of the rum.toml at that path, which may be gone by now. Raises ConfigError where there is neither."""
     vm = KnownVm(VmIdentity.of(config), emit)
-    if not (vm.identity.path.exists() or vm.exists()):
-        raise ConfigError(f"there is no file {vm.identity.path}", hint="check the path of the rum.toml")
+    try:
+        os.stat(vm.identity.path)
+    except OSError as exc:
+        if not vm.exists():
+            raise unreadable(vm.identity.path, exc) from exc
     return vm

@@ -72,7 +72,7 @@ class LibvirtDriver:
         self.uri = uri
         libvirt.registerErrorHandler(_ignore, None)
         session = session_runtime_dir()
-        if session and not os.environ.get("XDG_RUNTIME_DIR"):
+        if session and os.environ.get("XDG_RUNTIME_DIR") != str(session):
             # Else libvirt takes another directory, and with it another daemon that does not know this user's VMs.
             os.environ["XDG_RUNTIME_DIR"] = str(session)
         self.connect()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rum.host.config.identity import VmIdentity
 from rum.host.errors import HostError
 from rum.host.files import make_private_dir, write_atomic
-from rum.host.paths import VmPaths, runtime_home
+from rum.host.paths import VmPaths, image_cache, runtime_home, state_home
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,34 @@ def test_a_long_runtime_path_is_one_sentence(tmp_path: Path, monkeypatch: pytest
 def test_without_a_session_sockets_lie_below_the_temporary_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     monkeypatch.setattr("os.getuid", lambda: 54321)
-    assert runtime_home().name == "rum-54321"
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    assert runtime_home() == Path("/elsewhere/rum-54321")
+    monkeypatch.delenv("TMPDIR")
+    assert runtime_home() == Path("/tmp/rum-54321")
+
+
+def test_sockets_stay_where_they_are_when_nothing_can_be_written_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    monkeypatch.setenv("TMPDIR", "/proc")
+    assert runtime_home() == Path("/proc/rum-54321")
+
+
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
+def test_a_relative_directory_of_the_environment_counts_as_none(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    monkeypatch.setenv(variable, "here/and/now")
+    assert runtime_home() == Path("/tmp/rum-54321")
+
+
+@pytest.mark.parametrize("directory", [state_home, image_cache])
+def test_a_user_without_a_home_is_one_sentence(directory: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    with pytest.raises(HostError, match="no home directory: HOME is not set, and there is no account with"):
+        directory()
 
 
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,14 @@ def by_name() -> dict[str, ListedVm]:
     return {vm["name"]: vm for vm in list_vms()}
 
 
+def test_a_project_that_may_not_be_looked_at_is_gone(home: Home) -> None:
+    paths = home.make("alpha")
+    state = load_state(paths.state_file)
+    assert state
+    save_state(paths.state_file, dataclasses.replace(state, config_path=f"/{'x' * 300}/rum.toml"))
+    assert (by_name()["alpha"]["config_exists"], by_name()["alpha"]["problem"]) == (False, None)
+
+
 def test_each_has_a_line_wherever_its_project_is(home: Home, tmp_path: Path) -> None:
     home.make("beta")
     home.make("alpha")

@@ -305,3 +305,86 @@ def test_a_full_disk_under_our_output_is_a_sentence(tmp_path: Path, arguments: S
         done = subprocess.run(**settings, **streams, timeout=60, check=False)
     said = None if arguments == ["nosuch"] else b"rum: standard output cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr) == (3, said)
+
+
+@pytest.mark.parametrize("output", ["plain", "json"])
+def test_a_full_disk_under_the_output_of_exec_is_a_failure_of_rum(tmp_path: Path, output: str) -> None:
+    with local_guest(tmp_path, "") as guest, open("/dev/full", "wb") as full:
+        settings = command(guest, "-o", output, "exec", "--", "echo", "x")
+        done = subprocess.run(**settings, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, b"cannot be written: No space left on device" in done.stderr) == (125, True)
+
+
+@pytest.mark.parametrize("arguments", [["destroy"], ["exec", "-t", "--", "ls"]])
+def test_a_standard_input_that_is_closed_is_no_terminal(tmp_path: Path, arguments: Sequence[str]) -> None:
+    with local_guest(tmp_path, "") as guest:
+        done = with_streams(command(guest, *arguments), "<&-")
+    assert (done.returncode, done.stderr.splitlines()[0].startswith(b"rum: ")) == (2, True)
+    assert b"bug" not in done.stderr
+
+
+def test_an_output_that_is_open_for_reading_is_as_good_as_closed(tmp_path: Path) -> None:
+    for arguments in (["-o", "json", "list"], ["list"], ["version"]):
+        settings = command(None, *arguments)
+        settings["env"]["XDG_STATE_HOME"] = str(tmp_path)
+        done = with_streams(settings, "1</dev/null")
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def with_streams(settings: dict[str, Any], redirection: str) -> subprocess.CompletedProcess[bytes]:
+    """The command by a shell that redirects its streams."""
+    settings["args"] = ["sh", "-c", f'"$@" {redirection}', "sh", *settings["args"]]
+    return subprocess.run(**settings, capture_output=True, timeout=60, check=False)
+
+
+def test_options_of_a_command_in_the_guest_are_not_ours(tmp_path: Path) -> None:
+    with local_guest(tmp_path, "") as guest:
+        done = rum(guest, "exec", "-t", "sh", "-o", "json")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"-t needs a terminal" in done.stderr
+        done = rum(guest, "-o", "json", "ssh", "uname")
+        assert (done.returncode, json_lines(done.stdout)[-1]["exit"]) == (2, 2)
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["-c", f"{LONG}/rum.toml", "status"], 2, "cannot be read: File name too long"),
+        (["-c", f"{LONG}/rum.toml", "exec", "true"], 125, "cannot be read: File name too long"),
+        (["-c", f"{LONG}/rum.toml", "init"], 2, "there is no directory"),
+        (["-c", b"b\xff/rum.toml", "up"], 2, "is not UTF-8"),
+        (["-c", b"b\xff/rum.toml", "status"], 2, "is not UTF-8"),
+        (["image", "pull", "http://[x/y.qcow2"], 2, "is no URL"),
+        (["image", "pull", b"http://h/\xff.qcow2"], 2, "is no URL"),
+        (["image", "pull", "file:///etc/passwd"], 2, "must begin with http"),
+    ],
+)
+def test_a_name_that_can_be_none_is_a_sentence(
+    tmp_path: Path, arguments: Sequence[str], status: int, said: str
+) -> None:
+    done = rum(None, *arguments, cwd=tmp_path)
+    assert (done.returncode, said in done.stderr.decode()) == (status, True), done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["image", "remove", "--unused"]])
+def test_vms_that_cannot_be_looked_through_are_a_sentence(tmp_path: Path, arguments: Sequence[str]) -> None:
+    (tmp_path / "rum").mkdir()
+    (tmp_path / "rum/vms").symlink_to("vms")
+    settings = command(None, *arguments)
+    settings["env"]["XDG_STATE_HOME"] = str(tmp_path)
+    done = subprocess.run(**settings, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert done.stderr.decode().startswith(f"rum: {tmp_path}/rum/vms cannot be read: ")
+
+
+@pytest.mark.parametrize("arguments", [["-c", "rum.toml", "status"], ["-c", "rum.toml", "up"], ["status"], ["doctor"]])
+def test_a_directory_that_was_removed_is_a_sentence(tmp_path: Path, arguments: Sequence[str]) -> None:
+    settings = command(None, *arguments)
+    settings["args"] = ["sh", "-c", 'rmdir ../gone && "$@"', "sh", *settings["args"]]
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(**settings, cwd=tmp_path / "gone", capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert b"rum: the current directory does not exist any more\n" in done.stderr

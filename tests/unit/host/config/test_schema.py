@@ -38,6 +38,7 @@ SEEN_BY_RUM_ONLY = {
     "port_twice_by_wildcard",
     "script_names_equal",
     # This host's files, and what rum knows.
+    "image_no_home",
     "image_unknown_name",
     "mount_below_readonly_mount",
     "mount_source_is_a_file",
@@ -61,6 +62,9 @@ SEEN_BY_RUM_ONLY = {
     "resources_cpus_float",
     "resources_disk_too_large",
     "script_named_like_a_generated_one",
+    # What no pattern of a schema can tell.
+    "image_url_no_address",
+    "image_url_no_host",
 }
 
 

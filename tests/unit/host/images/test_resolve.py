@@ -88,6 +88,34 @@ class TestLocalFiles:
         assert (image.path, image.format, image.virtual_size) == (str(tmp_path / "images/my.qcow2"), "qcow2", MIB)
         assert image.reference == "images/my.qcow2"
 
+    def test_of_two_checksums_both_must_be_right(self, tmp_path: Path, raw: bytes) -> None:
+        (tmp_path / "disk.raw").write_bytes(raw)
+        resolve("disk.raw", tmp_path, sha256=sha256(raw), sha512=sha512(raw))
+        for wrong in ({"sha256": "0" * 64}, {"sha512": "0" * 128}):
+            error = failure("disk.raw", tmp_path, **{"sha256": sha256(raw), "sha512": sha512(raw), **wrong})
+            assert error.code == "checksum"
+
+    def test_a_directory_named_like_an_image_that_rum_knows_does_not_hide_it(
+        self, tmp_path: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RUM_IMAGE_MIRROR", str(tmp_path / "mirror"))
+        (tmp_path / "debian-12").mkdir()
+        assert "mirror" in str(failure("debian-12", tmp_path))
+
+    @pytest.mark.parametrize("path", ["~nosuchuser/x.qcow2", "loop.qcow2", f"{'x' * 300}.qcow2"])
+    def test_a_path_that_leads_nowhere_is_one_sentence(self, tmp_path: Path, path: str) -> None:
+        (tmp_path / "loop.qcow2").symlink_to("loop.qcow2")
+        assert failure(path, tmp_path).hint == "check image.base in rum.toml"
+
+    @pytest.mark.parametrize("mirror", ["~nosuchuser/x", "http://[x", "http:///x", "ftp://x/y", "http://h/\udcff"])
+    def test_a_mirror_that_can_be_none_is_named(
+        self, tmp_path: Path, mirror: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RUM_IMAGE_MIRROR", mirror)
+        error = failure("debian-12", tmp_path)
+        assert str(error).startswith("RUM_IMAGE_MIRROR is ")
+        assert "unset it" in str(error.hint)
+
     def test_a_raw_disk_is_taken(self, tmp_path: Path, raw: bytes) -> None:
         (tmp_path / "disk.raw").write_bytes(raw)
         image = resolve_image(ImageConfig("disk.raw"), tmp_path, lambda event: None)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import given
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from rum.host.errors import HostError
 from rum.host.runs import records
 from rum.host.runs.records import RunCopies, message_of
-from rum.host.runs.spool import Spool
+from rum.host.runs.spool import IN_MEMORY, Spool
 from rum.protocol import Frame, FrameDecoder, Kind, encode_message, encode_output
 
 STARTED = encode_message({"type": "run_started", "run_id": "r1"})
@@ -128,16 +131,33 @@ def _frames(data: bytes) -> list[Frame]:
     return list(decoder.frames())
 
 
-@pytest.mark.parametrize("size", [10, 100_000])
-def test_a_spool_without_room_says_so(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb"))  # noqa: SIM115 - the spool's
+def full(**_how: object) -> IO[bytes]:
+    return open("/dev/full", "wb")
+
+
+def nowhere(**_how: object) -> IO[bytes]:
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+
+@pytest.mark.parametrize("file", [full, nowhere])
+def test_a_spool_without_room_says_so(monkeypatch: pytest.MonkeyPatch, file: Callable[..., IO[bytes]]) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", file)
 
     def use(spool: Spool) -> None:
-        spool.append(bytes(size))
+        spool.append(bytes(IN_MEMORY))
+        spool.append(bytes(10))
         spool.frames()
 
-    with Spool() as spool, pytest.raises(HostError, match=r"cannot be put aside in .*: No space left on device"):
+    with Spool() as spool, pytest.raises(HostError, match=r"cannot be put aside in .*: No (space|usable)"):
         use(spool)
+
+
+def test_a_run_that_has_said_little_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", nowhere)
+    with Spool() as spool:
+        spool.append(STARTED)
+        spool.append(OUTPUT)
+        assert len(list(spool.frames())) == 2
 
 
 def test_a_spool_hands_a_complete_run_to_the_copies_and_forgets_others(tmp_path: Path) -> None:

@@ -241,6 +241,12 @@ def test_what_was_not_cleaned_before_is_cleaned_where_it_is_written(parts: list[
         assert not UNSAFE.search(SGR.sub("", written))
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "x"])
+def test_a_line_that_stays_is_whole_whatever_columns_says(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert "what is said" in Ink(io.StringIO(), ">").whole(Text("what is said"))
+
+
 def test_what_looks_like_markup_is_text() -> None:
     assert Shown(Notice("[bold]x[/bold] :smile: [link=http://x]y[/link]")).above() == [
         "• [bold]x[/bold] :smile: [link=http://x]y[/link]"
