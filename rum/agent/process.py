@@ -60,7 +60,8 @@ class Process:
         self._next_check: Timer | None = None
         self._stopping = False
         self._hung_up = False
-        self._kill_at = 0.0
+        self._killed = False
+        self._all_gone = False
         self._timed_out = False
         held.started(child.pid)
         self._pidfd = os.pidfd_open(child.pid)
@@ -95,7 +96,6 @@ class Process:
         if self._stopping or self._reported:
             return
         self._stopping = True
-        self._kill_at = time.monotonic() + KILL_AFTER_S
         send_signal(self._held, signal.SIGTERM)
         # A stopped process gets the signal only once it goes on.
         send_signal(self._held, signal.SIGCONT)
@@ -108,6 +108,7 @@ class Process:
             self.stop()
 
     def _kill(self) -> None:
+        self._killed = True
         kill_now(self._held)
         if self._child.returncode is None:
             # Where what holds it cannot be read.
@@ -130,17 +131,29 @@ class Process:
             self._next_check.cancel()
         if not self._ended or self._reported:
             return
-        if self._is_over():
+        over = self._is_over()
+        # The last of its pipes may have ended while that was found out.
+        if over and not self._reported:
             self._finish()
-        else:
+        elif not over:
             self._next_check = self._loop.call_later(POLL_S, self._check)
 
     def _is_over(self) -> bool:
-        if self._stopping and time.monotonic() < self._kill_at and self._held.pids():
+        if self._stopping and not self._stopped():
             return False
         if all(pump.at_end for pump in self._pumps):
             return True
         return time.monotonic() - self._ended >= STRAGGLER_S and not any(pump.owes for pump in self._pumps)
+
+    def _stopped(self) -> bool:
+        """Whether nothing is left that was to be stopped, or it was killed; what it wrote last is read then."""
+        if not self._all_gone:
+            if self._held.pids() and not self._killed:
+                return False
+            self._all_gone = True
+            for pump in self._pumps:
+                pump.process_ended()
+        return True
 
     def _finish(self) -> None:
         self._reported = True

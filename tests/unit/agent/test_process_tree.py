@@ -87,6 +87,35 @@ def test_what_forks_while_it_is_cancelled(agent: Agent) -> None:
     agent.wait_for_descriptors(1)
 
 
+def restart(agent: Agent, **limits: float) -> None:
+    agent.stop()
+    agent.limits = limits
+    agent.start()
+
+
+MANY = 20
+"""Enough of them that one meets the moment in which it is looked whether all is over, and killed what is left."""
+
+
+def test_what_ignores_term_is_killed_although_its_parent_has_ended(agent: Agent) -> None:
+    restart(agent, KILL_AFTER_S=0.3, STRAGGLER_S=0.05)
+    ignores = "(trap '' TERM; exec sleep 1000) & echo $!; wait"
+    clients = [agent.connect().request("exec", argv=["sh", "-c", ignores], timeout_s=0.5) for _ in range(MANY)]
+    for client in clients:
+        assert client.finish().end["timed_out"]
+        assert not is_running(int(client.answer.stdout))
+        client.close()
+
+
+def test_the_last_words_of_what_heeds_term_are_read_although_its_parent_has_ended(agent: Agent) -> None:
+    restart(agent, KILL_AFTER_S=30.0, STRAGGLER_S=0.05)
+    heeds = "(trap 'sleep 0.2; echo last; exit' TERM; echo first; while :; do sleep 0.1; done) & wait"
+    clients = [agent.connect().request("exec", argv=["sh", "-c", heeds], timeout_s=1) for _ in range(MANY)]
+    assert [client.finish().stdout for client in clients] == [b"first\nlast\n"] * MANY
+    for client in clients:
+        client.close()
+
+
 def test_what_has_left_its_session(agent: Agent) -> None:
     """A cgroup holds it, as in every guest; without one it gets away, which is why guests have them."""
     client, pids = started(agent, system(ESCAPE), count=CHILDREN + 20)
