@@ -172,17 +172,6 @@ def contain(settings: Settings, session_file: str, label: str) -> Cgroup | Sessi
     return Cgroup(os.path.join(base, label)) if base else Session(session_file)
 
 
-def left_behind(settings: Settings, session_dir: str, prefix: str) -> list[Cgroup | Session]:
-    """What a predecessor held whose label begins so, with session files in that directory. Raises OSError."""
-    base = own_cgroup(settings)
-    directory = base or session_dir
-    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
-    paths = [os.path.join(directory, name) for name in names if name.startswith(prefix)]
-    if base:
-        return [Cgroup(path) for path in paths]
-    return [Session(path) for path in paths if path.endswith(SESSION_SUFFIX)]
-
-
 def send_signal(held: Cgroup | Session, number: int) -> bool:
     """Signal every process inside; whether there was any."""
     pids = held.pids()

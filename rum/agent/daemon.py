@@ -81,6 +81,7 @@ class Daemon:
         self._settled = False
         self._stopping = False
         self._leaving = False
+        self._dismissing = False
         self._last_words: Timer | None = None
         try:
             self.settle()
@@ -174,10 +175,9 @@ class Daemon:
     def _run_boot_scripts(self) -> None:
         boot_scripts = [script for script in self.cache.scripts if script.run_on is RunOn.BOOT]
         if self.ledger.system_provisioned and boot_scripts and not self.ledger.boot_tried:
-            skipped = [script.name for script in self.cache.scripts if script.run_on is RunOn.SYSTEM]
             order = Order(Mode.AUTO, self.cache.scripts)
             try:
-                self._begin(order, Plan(boot_scripts, skipped), trigger="boot")
+                self._begin(order, make_plan(order.mode, order.scripts, self.ledger), trigger="boot")
             except OSError as exc:
                 # The host is served all the same: it is told when it asks for them, and can make room.
                 complain("cannot run the boot scripts", exc)
@@ -272,10 +272,15 @@ class Daemon:
 
         An agent that is being stopped does not wait long for them.
         """
-        if not (self._stopping or self._leaving) or self.run or any(work.holds_up for work in self._works.values()):
+        # The end of each work asks again, and there may be hundreds: not from within each other.
+        if self._dismissing or not (self._stopping or self._leaving) or self.run:
             return
+        if any(work.holds_up for work in self._works.values()):
+            return
+        self._dismissing = True
         for work in list(self._works.values()):
             work.client_gone()
+        self._dismissing = False
         if not any(connection.authenticated for connection in self._connections):
             self.loop.stop()
         elif self._stopping and not self._last_words:

@@ -13,10 +13,10 @@ from rum.agent.connection import Connection
 from rum.agent.containment import SESSION_SUFFIX, contain
 from rum.agent.loop import WRITE, Loop
 from rum.agent.output import Gatherer
-from rum.agent.process import Ending, Process
+from rum.agent.process import Ending, Process, start
 from rum.agent.pump import Pump, open_fifo
 from rum.agent.settings import Settings
-from rum.agent.spawn import Command, StartError, spawn
+from rum.agent.spawn import NOT_EXECUTABLE, Command, StartError
 from rum.protocol.conversation import Received
 from rum.protocol.fields import (
     get_bool,
@@ -35,6 +35,9 @@ from rum.protocol.messages import Message
 
 EXEC_PREFIX = "exec-"
 """What the labels of commands begin with; those of scripts begin with a run's number."""
+
+RUNNING_SUFFIX = ".running"
+"""Of a file that is there while a command runs: its cgroup stays for as long as something that it left behind lives."""
 
 END_OF_TRANSMISSION = b"\x04"
 """Ends the input at a terminal, which cannot be closed in one direction (termios(3), VEOF)."""
@@ -178,23 +181,30 @@ class Exec:
         child_ends: list[int] = []
         # Before anything else: it is by this that the host knows that there will be more of them.
         self._grant(STDIN_WINDOW)
+        if self._connection.closed:
+            # That was how its going was noticed; nobody would ever stop the command.
+            return
         try:
             self._held.prepare()
             self._open_terminal(child_ends) if self._request.size else self._open_pipes(child_ends)
             # A terminal is one descriptor for all three.
             stdin, stdout, stderr = child_ends if len(child_ends) == 3 else child_ends * 3
-            child = spawn(self._request.command, (stdin, stdout, stderr), self._held)
+            standard = (stdin, stdout, stderr)
+            self._note_running()
+            self._process = start(self._loop, self._request.command, standard, self._held, self._pumps, self._ended)
+            self._process.limit(self._request.timeout_s)
         except StartError as exc:
             self._cannot_start(exc)
-            return
         except OSError as exc:
-            self._cannot_start(StartError(126, f"cannot start: {exc}"))
-            return
+            self._cannot_start(StartError(NOT_EXECUTABLE, f"cannot start: {exc}"))
         finally:
             for descriptor in child_ends:
                 os.close(descriptor)
-        self._process = Process(self._loop, child, self._held, self._pumps, self._ended)
-        self._process.limit(self._request.timeout_s)
+
+    def _note_running(self) -> None:
+        """For the successor of an agent that is killed; where nothing can be written, commands run all the same."""
+        with contextlib.suppress(OSError):
+            os.close(os.open(self._prefix + RUNNING_SUFFIX, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
     def client_gone(self) -> None:
         """Nobody is left to run it for."""
@@ -277,6 +287,8 @@ class Exec:
             self._process.signal(get_int(message, "signal", low=1, high=SIGNAL_MAX))
 
     def _ended(self, ending: Ending) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._prefix + RUNNING_SUFFIX)
         self._gatherer.flush()
         self._close_input()
         if not self._connection.answered:

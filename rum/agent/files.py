@@ -49,6 +49,10 @@ def explained(path: str, error: OSError) -> RequestError:
     return RequestError(code, f"{path}: {error.strerror}")
 
 
+STOPPING = RequestError(ErrorCode.BUSY, "the agent is stopping; ask its successor")
+"""The answer for a client that is still there when what is done for it has to end."""
+
+
 class FileReader:
     """Sends a file. Raises RequestError and ValueError from the constructor where it cannot be read."""
 
@@ -78,7 +82,10 @@ class FileReader:
         self._schedule()
 
     def client_gone(self) -> None:
-        """Nobody is left to read it for."""
+        """Nobody is left to read it for, or the agent ends."""
+        if not (self._connection.closed or self._connection.answered):
+            self._connection.on_drained = lambda: None
+            self._connection.refuse(STOPPING)
         self._end()
 
     def _schedule(self) -> None:
@@ -167,8 +174,11 @@ class FileWriter:
         self._finish_if_whole()
 
     def client_gone(self) -> None:
-        """What has not arrived whole does not take anything's place."""
-        self._end()
+        """What has not arrived whole does not take anything's place, and a client that is still there is told so."""
+        if self._connection.closed or self._connection.answered:
+            self._end()
+        else:
+            self._refuse(STOPPING)
 
     def _find_old(self) -> tuple[int, tuple[int, int] | None]:
         """Mode and owner for the new file: those of the one it replaces, which must be a regular one."""

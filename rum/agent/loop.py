@@ -109,20 +109,22 @@ class Loop:
                 if key.data._want:
                     guarded(key.data.callback, events & key.data._want or events)
             worked = time.monotonic()
+            self._allow_for(worked - self.now)
             self._run_timers(worked)
 
     def _ready(self, worked: float) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready; waits for it until the next timer is due. `worked`: when the last callback returned."""
         timeout = self._next_due(worked)
         ready = self.selector.select(timeout)
-        now = time.monotonic()
-        late, self.now = now - self.now - (timeout or 0), now
-        if timeout is not None and late > LATE_S:
-            self._put_off(late)
+        self.now = time.monotonic()
+        if timeout is not None:
+            self._allow_for(self.now - worked - timeout)
         return ready
 
-    def _put_off(self, seconds: float) -> None:
-        """Have every timer due so much later. The order, and so the heap, stays."""
+    def _allow_for(self, seconds: float) -> None:
+        """Have every timer due so much later if that was a standstill. The order, and so the heap, stays."""
+        if seconds <= LATE_S:
+            return
         for _, _, timer in self._timers:
             timer.due += seconds
         self._timers = [(timer.due, number, timer) for _, number, timer in self._timers]

@@ -16,6 +16,7 @@ from typing import Callable, NamedTuple
 from rum.agent.containment import Cgroup, Session, kill_now, send_signal
 from rum.agent.loop import READ, Loop, Timer
 from rum.agent.pump import Pump
+from rum.agent.spawn import Command, spawn
 from rum.protocol.limits import KILL_AFTER_S, STRAGGLER_S
 
 POLL_S = 0.02
@@ -35,6 +36,26 @@ class Ending(NamedTuple):
     @property
     def passed(self) -> bool:
         return self.exit_code == 0 and not self.timed_out
+
+
+def start(
+    loop: Loop,
+    command: Command,
+    standard: tuple[int, int, int],
+    held: Cgroup | Session,
+    pumps: list[Pump],
+    on_ending: Callable[[Ending], None],
+) -> Process:
+    """Start the command with these standard descriptors, and look after it. Raises StartError, OSError."""
+    child = spawn(command, standard, held)
+    try:
+        return Process(loop, child, held, pumps, on_ending)
+    except OSError:
+        # Nobody would see its end.
+        child.kill()
+        kill_now(held)
+        child.wait()
+        raise
 
 
 class Process:

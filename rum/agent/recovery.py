@@ -9,8 +9,8 @@ import sys
 
 from rum.agent import durable
 from rum.agent.cache import ScriptCache
-from rum.agent.containment import contain, kill_now, left_behind
-from rum.agent.exec import EXEC_PREFIX
+from rum.agent.containment import SESSION_SUFFIX, contain, kill_now
+from rum.agent.exec import RUNNING_SUFFIX
 from rum.agent.ledger import Ledger
 from rum.agent.plan import changed_scripts
 from rum.agent.record import FILE_NAME, Scan, scan_file
@@ -68,8 +68,11 @@ def close_interrupted_runs(settings: Settings, ledger: Ledger, cache: ScriptCach
 
 def kill_left_commands(settings: Settings) -> None:
     """Kill the commands of clients that a killed predecessor served: nobody is left to run them for."""
-    for held in left_behind(settings, settings.fifo_dir, EXEC_PREFIX):
-        kill_now(held)
+    names = sorted(os.listdir(settings.fifo_dir)) if os.path.isdir(settings.fifo_dir) else []
+    for label in (name[: -len(RUNNING_SUFFIX)] for name in names if name.endswith(RUNNING_SUFFIX)):
+        prefix = os.path.join(settings.fifo_dir, label)
+        kill_now(contain(settings, prefix + SESSION_SUFFIX, label))
+        os.unlink(prefix + RUNNING_SUFFIX)
 
 
 def close_if_interrupted(settings: Settings, run_id: str, ledger: Ledger, cache: ScriptCache) -> RunSummary | None:

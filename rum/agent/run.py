@@ -13,12 +13,12 @@ from rum.agent.ledger import Ledger
 from rum.agent.loop import Loop
 from rum.agent.output import Gatherer
 from rum.agent.plan import Plan, changed_scripts
-from rum.agent.process import Ending, Process
+from rum.agent.process import Ending, Process, start
 from rum.agent.pump import Pump, open_fifo
 from rum.agent.record import Record
 from rum.agent.script_file import script_argv
 from rum.agent.settings import Settings
-from rum.agent.spawn import NOT_EXECUTABLE, NOT_FOUND, Command, StartError, spawn
+from rum.agent.spawn import NOT_EXECUTABLE, NOT_FOUND, Command, StartError
 from rum.agent.waits import Wait
 from rum.protocol.frames import Kind
 from rum.protocol.messages import Message
@@ -155,7 +155,11 @@ class Run:
                 pump, writer = self._open_stream(label, kind)
                 pumps.append(pump)
                 descriptors.append(writer)
-            child = spawn(command, (descriptors[0], descriptors[1], descriptors[2]), held)
+            standard = (descriptors[0], descriptors[1], descriptors[2])
+            self._process = start(
+                self._guest.loop, command, standard, held, pumps, lambda ending: self._ended(script, ending)
+            )
+            self._process.limit(script.timeout_s)
         except (OSError, StartError) as exc:
             for pump in pumps:
                 pump.close()
@@ -164,8 +168,6 @@ class Run:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._process = Process(self._guest.loop, child, held, pumps, lambda ending: self._ended(script, ending))
-        self._process.limit(script.timeout_s)
 
     def _command(self, script: CachedScript) -> Command:
         try:

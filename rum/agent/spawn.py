@@ -88,7 +88,8 @@ def spawn(command: Command, standard: tuple[int, int, int], held: Cgroup | Sessi
             )
     except OSError as exc:
         raise explain(command, exc) from exc
-    except subprocess.SubprocessError as exc:
+    except (subprocess.SubprocessError, ValueError) as exc:
+        # ValueError: an argument or a variable that the locale, where it is not UTF-8, cannot spell.
         raise StartError(NOT_EXECUTABLE, f"cannot start {command.argv[0]}: {exc}") from exc
 
 

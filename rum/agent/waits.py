@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from typing import Callable, Optional
 
 from rum.agent.loop import Loop, Timer
@@ -58,7 +57,8 @@ class Wait:
         self._loop = loop
         self._settings = settings
         self._steps = steps_before(after, settings)
-        self._timer: Timer | None = None
+        self._limits: list[Timer] = []
+        self._next_look: Timer | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     def begin(self, announce: Announce, done: Done) -> None:
@@ -69,34 +69,34 @@ class Wait:
 
     def cancel(self) -> None:
         """Stop waiting; `done` is not called any more."""
-        if self._timer:
-            self._timer.cancel()
+        for timer in (*self._limits, *filter(None, [self._next_look])):
+            timer.cancel()
         self._drop_child()
 
     def _next(self) -> None:
         if not self._steps:
             self._done(None)
             return
-        self._step = self._steps.pop(0)
-        self._since = time.monotonic()
-        self._announced = False
-        if self._step is After.NETWORK_ONLINE:
+        step = self._step = self._steps.pop(0)
+        if step is After.NETWORK_ONLINE:
             self._child = join_network_online()
-        self._poll()
+        # Timers and no look at the clock: a standstill of the machine counts for neither.
+        self._limits = [
+            self._loop.call_later(QUIET_S, lambda: self._announce(step)),
+            self._loop.call_later(WAIT_MAX_S, self._give_up),
+        ]
+        self._look()
 
-    def _poll(self) -> None:
-        waited = time.monotonic() - self._since
+    def _look(self) -> None:
         if self._reached():
-            self._drop_child()
+            self.cancel()
             self._next()
-        elif waited > WAIT_MAX_S:
-            self._drop_child()
-            self._done(f"{self._step.value} was not reached within {WAIT_MAX_S:.0f} s; the script runs all the same")
         else:
-            if waited > QUIET_S and not self._announced:
-                self._announced = True
-                self._announce(self._step)
-            self._timer = self._loop.call_later(POLL_S, self._poll)
+            self._next_look = self._loop.call_later(POLL_S, self._look)
+
+    def _give_up(self) -> None:
+        self.cancel()
+        self._done(f"{self._step.value} was not reached within {WAIT_MAX_S:.0f} s; the script runs all the same")
 
     def _reached(self) -> bool:
         if self._step is After.CLOUD_INIT:

@@ -60,7 +60,7 @@ StartLimitIntervalSec=0
 Type=notify
 TimeoutStartSec=infinity
 {enable}
-ExecStart=/usr/bin/python3 -I -S {AGENT_PATH} --vm-id {vm_id}
+ExecStart=/usr/bin/python3 -I -S -X utf8 {AGENT_PATH} --vm-id {vm_id}
 ExecReload=/bin/kill -HUP $MAINPID
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 {keep_memory}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-SHEBANG = b"#!/usr/bin/python3 -IS\n"
+SHEBANG = b"#!/usr/bin/python3 -ISXutf8\n"
 MAIN = b"""\
 import os
 import sys

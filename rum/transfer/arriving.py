@@ -17,7 +17,7 @@ NEW_FILE_MODE = 0o644
 """For what comes from standard input, which has no mode of its own."""
 
 FILLED_MODE = 0o700
-"""While a directory is being filled; its own mode may forbid that."""
+"""What a directory has beside its own mode while it is being filled, which that may forbid."""
 
 FILLING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -32,12 +32,18 @@ class Directory:
         self._mode = mode
         if mode is None:
             remove_stale(fd)
+        else:
+            # Already now: a copy that is killed must not leave what only its owner can look into.
+            self._set_mode(mode | FILLED_MODE)
 
     def publish(self) -> None:
         """Give it its mode, now that what is in it has come. Raises OSError."""
         if self._mode is not None:
-            inherited = stat.S_IMODE(os.fstat(self.fd).st_mode) & ~PERMISSIONS
-            set_mode(self.fd, self._mode | inherited)
+            self._set_mode(self._mode)
+
+    def _set_mode(self, mode: int) -> None:
+        inherited = stat.S_IMODE(os.fstat(self.fd).st_mode) & ~PERMISSIONS
+        set_mode(self.fd, mode | inherited)
 
     def discard(self) -> None:
         """Close it; may be called again."""

@@ -313,6 +313,14 @@ class TestWindow:
         client.message({"type": "signal", "signal": signal.SIGTERM})
         assert ending_of(client) == ended(None, signal.SIGTERM)
 
+    def test_a_client_that_went_before_it_was_told_has_nothing_run(self, agent: Agent) -> None:
+        client = agent.connect()
+        agent.signal(signal.SIGSTOP)
+        client.request("exec", argv=["sleep", "300"], window=True).close()
+        agent.signal(signal.SIGCONT)
+        agent.wait_for_descriptors(0)
+        agent.wait_for_no_child()
+
     def test_who_does_not_ask_is_not_told(self, agent: Agent) -> None:
         client = begin(agent, "cat", stdin=True)
         for _ in range(40):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import socket
 import stat
 from pathlib import Path
@@ -176,8 +177,22 @@ class TestWrite:
         with agent.connect().request("write_file", path=str(place), size=10) as client:
             client.send(Kind.BYTES, b"12345")
             wait_until(lambda: leftovers(place) != [], "the new file is there")
-            agent.stop()
+            agent.signal(signal.SIGTERM)
+            wait_until(lambda: leftovers(place) == [], "the new file is gone")
+            client.send(Kind.BYTES, b"67890")
+            subset(client.finish().end, type="error", code="busy")
+            assert agent.wait() == 0
         assert leftovers(place) == []
+        assert not place.exists()
+
+    def test_nor_does_it_claim_to_have_sent_a_file(self, agent: Agent, tmp_path: Path) -> None:
+        place = tmp_path / "there"
+        place.write_bytes(bytes(50_000_000))
+        with agent.connect().request("read_file", path=str(place)) as client:
+            client.next()
+            agent.signal(signal.SIGTERM)
+            subset(client.finish().end, type="error", code="busy")
+            assert agent.wait() == 0
 
     def test_two_at_once_are_whole(self, resident: Agent, place: Path) -> None:
         first = resident.connect().request("write_file", path=str(place), size=6)

@@ -357,6 +357,15 @@ class TestTheAgentsEnd:
             assert client.next() is None
             client.close()
 
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_cuts_however_many_there_are(self, agent: Agent, number: int) -> None:
+        with serving(echo) as port:
+            clients = [framed(agent, port) for _ in range(400)]
+            agent.signal(number)
+            assert agent.wait() == 0
+            for client in clients:
+                client.close()
+
     def test_making_room_waits_for_scripts_and_leaves_forwards_alone_meanwhile(self, agent: Agent) -> None:
         gate = agent.root / "gate"
         script = boot(f"while ! [ -e {gate} ]; do sleep 0.02; done")

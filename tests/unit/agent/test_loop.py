@@ -99,6 +99,37 @@ def test_time_in_which_the_machine_stood_still_does_not_count() -> None:
     assert said.count(b"tick") > 5, "what it had left it got"
 
 
+STOPPED_AT_WORK = """
+import os, signal, time
+from rum.agent import loop as module
+module.LATE_S = 0.5
+loop = module.Loop()
+went_on = []
+reader, writer = os.pipe()
+os.write(writer, b"x")
+def work(_events):
+    if not went_on:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        went_on.append(time.monotonic())
+loop.watch(reader, work).want(module.READ)
+def due():
+    os.write(1, b"%f" % (time.monotonic() - went_on[0]))
+    loop.stop()
+loop.call_later(1.5, due)
+loop.run()
+"""
+
+
+def test_nor_does_it_where_the_machine_stops_while_a_callback_is_at_work() -> None:
+    with subprocess.Popen([sys.executable, "-c", STOPPED_AT_WORK], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        wait_until(lambda: Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "T", "its standstill")
+        stood_still_since = time.monotonic()
+        wait_until(lambda: time.monotonic() - stood_still_since > 2, "the time to pass")
+        os.kill(child.pid, signal.SIGCONT)
+        assert float(child.stdout.read()) > 0.5
+
+
 def test_a_loop_that_is_merely_late_puts_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LATE_S", 60.0)
     loop = Loop()

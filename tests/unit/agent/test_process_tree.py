@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -85,6 +86,17 @@ def test_what_forks_while_it_is_cancelled(agent: Agent) -> None:
     agent.wait_for_no_child()
     # The pipes are gone once their last writer is.
     agent.wait_for_descriptors(1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_what_a_command_left_behind_outlives_the_agent(agent: Agent, number: int) -> None:
+    pid = agent.outlives(int(agent.call("exec", argv=["sh", "-c", "sleep 300 >&2 & echo $!"]).stdout))
+    agent.signal(number)
+    agent.wait()
+    agent.start()
+    assert is_running(pid)
+    agent.call("exec", argv=["kill", "-9", str(pid)])
+    wait_until(lambda: not is_running(pid), "it is gone")
 
 
 def restart(agent: Agent, **limits: float) -> None:

@@ -275,6 +275,12 @@ class TestChanged:
         subset(agent.provision(edited).end, changed=[], skipped=["system"])
         assert traces(agent) == ["old", "new"]
 
+    def test_a_boot_that_runs_by_itself_reports_it_alike(self, agent: Agent) -> None:
+        agent.provision(system("true"), boot("true"))
+        agent.provision(system("echo new"), boot("true"))
+        agent.reboot("boot-2")
+        subset(agent.wait_idle(), ran=["boot"], changed=["system"], skipped=[])
+
     def test_so_is_one_that_was_added(self, agent: Agent) -> None:
         agent.provision(system("true"))
         result = agent.provision(system("true"), system("true", "added"), boot("true")).end

@@ -259,3 +259,13 @@ def test_runs_that_follow_each_other_leave_nothing(agent: Agent) -> None:
     agent.wait_for_no_child()
     agent.wait_for_descriptors(1)
     assert agent.memory_kib("VmRSS") < memory + 2048
+
+
+def test_what_the_locale_cannot_spell_is_a_failure_and_the_end_of_the_run(guest: Agent) -> None:
+    """The unit has the agent speak UTF-8 whatever the guest's locale is; an image may start it otherwise."""
+    guest.environment = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    agent = guest.start()
+    answer = agent.provision(system("true", env={"NAME": "caf\u00e9"}))
+    subset(answer.end, success=False, failed_script="system", exit_code=126)
+    assert answer.stderr.startswith(b"rum-agent: cannot start ")
+    assert agent.status()["run"] is None

@@ -20,7 +20,7 @@ SPEC = SeedSpec(
     user_name="rum",
     groups=(),
     authorized_keys=("ssh-ed25519 AAAA rum-dev", "ssh-rsa BBBB jürgen@host 🐎"),
-    agent=b"#!/usr/bin/python3 -IS\nPK zipapp\0",
+    agent=b"#!/usr/bin/python3 -ISXutf8\nPK zipapp\0",
     key=bytes(range(32)),
     autologin=False,
     nics=(Nic("52:54:00:01:02:03"),),
@@ -137,7 +137,7 @@ def test_the_autologin_drop_in_appears_only_where_it_is_enabled() -> None:
 
 def test_the_unit_starts_early_and_names_the_vm() -> None:
     unit = written_files(SPEC)["/etc/systemd/system/rum-agent.service"]["content"].splitlines()
-    assert f"ExecStart=/usr/bin/python3 -I -S /usr/local/bin/rum-agent --vm-id {SPEC.vm_id}" in unit
+    assert f"ExecStart=/usr/bin/python3 -I -S -X utf8 /usr/local/bin/rum-agent --vm-id {SPEC.vm_id}" in unit
     assert "DefaultDependencies=no" in unit
     assert "After=local-fs.target" in unit
     assert "Wants=network-online.target" in unit

@@ -53,7 +53,7 @@ def test_it_holds_the_guest_s_half_and_nothing_else() -> None:
 
 
 def test_it_is_an_executable_for_isolated_python() -> None:
-    assert build_agent_zipapp().startswith(b"#!/usr/bin/python3 -IS\nPK")
+    assert build_agent_zipapp().startswith(b"#!/usr/bin/python3 -ISXutf8\nPK")
 
 
 def test_docstrings_stay_at_home_and_every_line_keeps_its_number() -> None:

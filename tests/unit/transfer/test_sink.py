@@ -191,10 +191,12 @@ def test_a_directory_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "target").stat().st_mode) == 0o711
 
 
-def test_others_never_see_a_directory_as_more_open_than_it_will_be(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "meanwhile"), [(0o750, 0o750), (0o555, 0o755), (0, 0o700)])
+def test_others_see_a_directory_as_open_as_it_will_be(tmp_path: Path, mode: int, meanwhile: int) -> None:
+    """Also while it is being filled: a copy whose end is killed must not leave it closed, for no later one opens it."""
     with sink_for(tmp_path / "target") as sink:
-        feed(sink, [message("directory", mode=0o750)])
-        assert stat.S_IMODE((tmp_path / "target").stat().st_mode) == 0o700
+        feed(sink, [message("directory", mode=mode)])
+        assert stat.S_IMODE((tmp_path / "target").stat().st_mode) == meanwhile
 
 
 def test_a_full_disk_is_said_and_clobbers_nothing(tmp_path: Path) -> None:
