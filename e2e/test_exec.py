@@ -47,6 +47,23 @@ class TestSignals:
         assert process.communicate(timeout=30 * vm.patience)[0] == b""
         assert process.returncode == 128 + number
 
+    def test_reach_what_has_opened_a_session_of_its_own(self, vm: Project) -> None:
+        """su(1) has systemd-logind move it, and what it runs, out of the command's cgroup."""
+        process = subprocess.Popen(
+            vm.command("exec", "--", "sh", "-c", "su - -c 'cat /proc/self/cgroup; exec sleep 4321'; true"),
+            env=vm.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            preexec_fn=heed_interrupts,
+        )
+        assert process.stdout
+        assert b"/session-" in process.stdout.readline()
+        process.terminate()
+        process.communicate(timeout=30 * vm.patience)
+        for _ in poll(30 * vm.patience, "the command of su to be gone"):
+            if vm.rum("exec", "--", "pgrep", "-x", "-f", "sleep 4321").exit == 1:
+                break
+
     def test_control_c_in_a_terminal_is_the_commands_to_handle(self, vm: Project) -> None:
         with terminal(vm, "exec", "--", "sh", "-c", f"trap 'echo cleaned up; exit 9' INT; echo begun; {LOOP}") as child:
             child.expect("begun")

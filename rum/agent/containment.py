@@ -1,7 +1,7 @@
 """What holds a process and everything it starts, so that all of it can be stopped.
 
-In a guest each script has a cgroup below the agent's own (the unit has Delegate=yes), which nothing escapes. Elsewhere
-it is the session the script leads, which setsid(2) escapes.
+In a guest each script has a cgroup below the agent's own (the unit has Delegate=yes), which only systemd-logind takes
+anything out of. Elsewhere it is the session the script leads, which setsid(2) escapes. `rum.agent.strays` has the rest.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ class Stat(NamedTuple):
     """Fields of /proc/PID/stat (proc(5)); the start time is in clock ticks since boot."""
 
     state: bytes
+    parent: int
     session: int
     start_time: int
 
@@ -144,7 +145,7 @@ def process_stat(pid: int) -> Stat:
     """The process's fields. Raises OSError where it is gone."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         after_name = file.read().rpartition(b")")[2].split()
-    return Stat(after_name[0], int(after_name[3]), int(after_name[19]))
+    return Stat(after_name[0], int(after_name[1]), int(after_name[3]), int(after_name[19]))
 
 
 def in_session(pid: int, session: int) -> bool:

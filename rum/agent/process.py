@@ -17,6 +17,7 @@ from rum.agent.containment import Cgroup, Session, kill_now, send_signal
 from rum.agent.loop import READ, Loop, Timer
 from rum.agent.pump import Pump
 from rum.agent.spawn import Command, spawn
+from rum.agent.strays import Strays
 from rum.protocol.limits import KILL_AFTER_S, STRAGGLER_S
 
 POLL_S = 0.02
@@ -72,6 +73,7 @@ class Process:
         self._loop = loop
         self._child = child
         self._held = held
+        self._strays = Strays()
         self._pumps = pumps
         self._on_ending = on_ending
         self._started = time.monotonic()
@@ -108,8 +110,7 @@ class Process:
         if self._hung_up or self._reported:
             return
         self._hung_up = True
-        send_signal(self._held, signal.SIGHUP)
-        send_signal(self._held, signal.SIGCONT)
+        self._signal_all(signal.SIGHUP)
         self._timers.append(self._loop.call_later(HUNG_UP_S, self.stop))
 
     def stop(self) -> None:
@@ -117,10 +118,16 @@ class Process:
         if self._stopping or self._reported:
             return
         self._stopping = True
-        send_signal(self._held, signal.SIGTERM)
-        # A stopped process gets the signal only once it goes on.
-        send_signal(self._held, signal.SIGCONT)
+        self._signal_all(signal.SIGTERM)
         self._timers.append(self._loop.call_later(KILL_AFTER_S, self._kill))
+
+    def _signal_all(self, number: int) -> None:
+        if self._child.returncode is None:
+            self._strays.find(self._child.pid, self._held.pids())
+        # A stopped process gets the signal only once it goes on.
+        for each in (number, signal.SIGCONT):
+            send_signal(self._held, each)
+            self._strays.signal(each)
 
     def _time_is_up(self) -> None:
         # What a script that has ended left in the background may take as long as it likes.
@@ -130,6 +137,7 @@ class Process:
 
     def _kill(self) -> None:
         self._killed = True
+        self._strays.kill(self._held.pids())
         kill_now(self._held)
         if self._child.returncode is None:
             # Where what holds it cannot be read.
@@ -169,7 +177,7 @@ class Process:
     def _stopped(self) -> bool:
         """Whether nothing is left that was to be stopped, or it was killed; what it wrote last is read then."""
         if not self._all_gone:
-            if self._held.pids() and not self._killed:
+            if (self._held.pids() or self._strays.living()) and not self._killed:
                 return False
             self._all_gone = True
             for pump in self._pumps:
@@ -183,6 +191,7 @@ class Process:
         for pump in self._pumps:
             pump.detach()
         self._held.remove()
+        self._strays.close()
         code = self._child.returncode
         self._on_ending(
             Ending(

@@ -129,15 +129,32 @@ def test_the_last_words_of_what_heeds_term_are_read_although_its_parent_has_ende
 
 
 def test_what_has_left_its_session(agent: Agent) -> None:
-    """A cgroup holds it, as in every guest; without one it gets away, which is why guests have them."""
     client, pids = started(agent, system(ESCAPE), count=CHILDREN + 20)
     agent.call("cancel", run_id=None)
     assert client.finish().end["cancelled"]
-    left = [agent.outlives(pid) for pid in pids if is_running(pid)]
-    assert len(left) == (0 if "own_cgroup" in agent.setup else 20)
+    assert [pid for pid in pids if is_running(pid)] == []
 
 
 if BASE:
+
+    @pytest.mark.parametrize("how", ["cancel", "client gone"])
+    def test_what_was_moved_to_another_cgroup(guest: Agent, how: str) -> None:
+        """As su(1) is by systemd-logind."""
+        guest.limits = {"KILL_AFTER_S": 0.3}
+        with new_cgroup() as base, new_cgroup() as scope:
+            guest.setup += scripts_in(base)
+            guest.start()
+            moved = f"sh -c 'echo $$ >{scope}/cgroup.procs; trap \"\" TERM; echo $$; exec sleep 300' & wait"
+            method = {"argv": ["sh", "-c", moved]} if how != "cancel" else {"scripts": [system(moved)]}
+            client = guest.connect().request("exec" if "argv" in method else "provision", **method)
+            (pid,) = pids_of(client, 1)
+            if how == "cancel":
+                guest.call("cancel", run_id=None)
+                subset(client.finish().end, cancelled=True)
+                assert not is_running(pid)
+            client.close()
+            wait_until(lambda: not is_running(pid), "it is gone")
+            guest.stop()
 
     def test_no_cgroup_is_left(guest: Agent) -> None:
         guest.limits = {"STRAGGLER_S": 0.01}
