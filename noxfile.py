@@ -183,9 +183,10 @@ def e2e_nested(session: nox.Session) -> None:
 def e2e_nightly(session: nox.Session) -> None:
     """What takes hours: 25 power losses, host faults, 1 GB through exec and ports, the transport with every kernel."""
     modules = [f"e2e/test_{name}.py" for name in ("power_loss", "host_faults", "service", "ports", "cp")]
-    run_e2e(session, *modules, "--rounds", "25", "--stream-mb", "1000", "--forward-mb", "1000")
+    much = ("--rounds", "25", "--stream-mb", "1000", "--forward-mb", "1000")
+    run_e2e(session, *modules, *much, *session.posargs)
     for image in ("debian-12", "debian-13", "debian-sid"):
-        run_e2e(session, "e2e/test_transport.py", "--image", image, "--stream-mb", "256")
+        run_e2e(session, "e2e/test_transport.py", "--image", image, "--stream-mb", "256", *session.posargs)
 
 
 @nox.session

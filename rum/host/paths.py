@@ -31,7 +31,8 @@ def _of_user(path_of: Callable[[str], Path], variable: str) -> Path:
     try:
         return path_of("rum")
     except RuntimeError as exc:
-        text = f"this user has no home directory: HOME is not set, and there is no account with the id {os.getuid()}"
+        user = os.getuid()
+        text = f"this user has no home directory: HOME is not set, and there is no account with the id {user}"
         raise HostError(text, hint=f"set HOME or {variable}") from exc
 
 

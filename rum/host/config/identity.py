@@ -74,8 +74,10 @@ def require_text(path: Path) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        text = f"the path {str(path).encode('utf-8', 'backslashreplace').decode()} is not UTF-8"
-        raise ConfigError(text, hint="rename the directory or the file, or name another one with --config") from None
+        shown = str(path).encode("utf-8", "backslashreplace").decode()
+        raise ConfigError(
+            f"the path {shown} is not UTF-8", hint="rename the directory or the file, or take another one"
+        ) from None
 
 
 def find_config(start: Path = Path()) -> Path:

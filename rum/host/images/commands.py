@@ -51,7 +51,7 @@ def pull(image: ImageConfig, emit: Emit) -> Outcome:
         try:
             require_downloadable(image.base)
         except ValueError as exc:
-            raise ConfigError(f"{image.base!r}: {exc}") from exc
+            raise ConfigError(f"{image.base!r}: {exc}", hint="`rum image list` shows what has a name") from exc
     with phase(emit, "image"):
         found = resolve_image(image, Path("/nonexistent"), emit)
     return Outcome(f"{describe_image(found)} is in {found.path}")

@@ -13,8 +13,8 @@ from rum.protocol.summary import RunSummary
 def require_script(name: str, known: Sequence[str]) -> None:
     """Raises ConfigError for a script that there is not."""
     if name not in known:
-        in_their_order = f"in their order: {', '.join(known)}" if known else "rum.toml has none"
-        raise ConfigError(f"there is no script '{name}'{near(name, known)}", hint=f"scripts {in_their_order}")
+        there_are = f"scripts in their order: {', '.join(known)}" if known else "rum.toml has no scripts"
+        raise ConfigError(f"there is no script '{name}'{near(name, known)}", hint=there_are)
 
 
 def near(name: str, known: Sequence[str]) -> str:

@@ -265,7 +265,7 @@ def test_what_the_locale_cannot_spell_is_a_failure_and_the_end_of_the_run(guest:
     """The unit has the agent speak UTF-8 whatever the guest's locale is; an image may start it otherwise."""
     guest.environment = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     agent = guest.start()
-    answer = agent.provision(system("true", env={"NAME": "caf\u00e9"}))
+    answer = agent.provision(system("true", env={"NAME": "gr\u00fcn"}))
     subset(answer.end, success=False, failed_script="system", exit_code=126)
     assert answer.stderr.startswith(b"rum-agent: cannot start ")
     assert agent.status()["run"] is None
