@@ -149,7 +149,8 @@ class Model:
         boot_scripts = [spec for spec in self.cached() if spec.run_on == "boot"]
         if not self.sentinel or self.boot_tried or not boot_scripts:
             return None
-        expected = Expected(skipped=[spec.name for spec in self.cached() if spec.run_on == "system"])
+        system = [spec for spec in self.cached() if spec.run_on == "system"]
+        expected = Expected(skipped=[spec.name for spec in system if not self.is_changed(spec)])
         self.run(boot_scripts, expected, None)
         return expected
 
