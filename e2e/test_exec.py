@@ -31,33 +31,32 @@ raise SystemExit(6)
 """
 
 
+def begin(vm: Project, script: str) -> tuple[subprocess.Popen[bytes], bytes]:
+    """A command that goes on in the guest, and the first line that it has printed."""
+    process = subprocess.Popen(
+        vm.command("exec", "--", "sh", "-c", script),
+        env=vm.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
+    )
+    assert process.stdout
+    return process, process.stdout.readline()
+
+
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
     def test_reach_the_command_and_its_end_is_ours(self, vm: Project, number: signal.Signals) -> None:
-        process = subprocess.Popen(
-            vm.command("exec", "--", "sh", "-c", "echo begun; exec sleep 1000"),
-            env=vm.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            preexec_fn=heed_interrupts,
-        )
-        assert process.stdout
-        assert process.stdout.readline() == b"begun\n"
+        process, said = begin(vm, "echo begun; exec sleep 1000")
+        assert said == b"begun\n"
         process.send_signal(number)
         assert process.communicate(timeout=30 * vm.patience)[0] == b""
         assert process.returncode == 128 + number
 
     def test_reach_what_has_opened_a_session_of_its_own(self, vm: Project) -> None:
         """su(1) has systemd-logind move it, and what it runs, out of the command's cgroup."""
-        process = subprocess.Popen(
-            vm.command("exec", "--", "sh", "-c", "su - -c 'cat /proc/self/cgroup; exec sleep 4321'; true"),
-            env=vm.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            preexec_fn=heed_interrupts,
-        )
-        assert process.stdout
-        assert b"/session-" in process.stdout.readline()
+        process, said = begin(vm, "su - -c 'cat /proc/self/cgroup; exec sleep 4321'; true")
+        assert b"/session-" in said
         process.terminate()
         process.communicate(timeout=30 * vm.patience)
         for _ in poll(30 * vm.patience, "the command of su to be gone"):
