@@ -95,8 +95,8 @@ def test_time_in_which_the_machine_stood_still_does_not_count() -> None:
         wait_until(lambda: time.monotonic() - stood_still_since > 2, "the time to pass")
         os.kill(child.pid, signal.SIGCONT)
         said = child.stdout.read().split()
-    assert said[-1] == b"due"
-    assert said.count(b"tick") > 5, "what it had left it got"
+    # A loop that wakes late has a tick that is due in the same round after it.
+    assert said.index(b"due") > 5, "what it had left it got"
 
 
 STOPPED_AT_WORK = """
