@@ -306,10 +306,12 @@ def patient(text: str, boot_timeout_s: int | None) -> str:
 
 
 def connected(family: int, address: tuple[int, int] | str, within_s: float) -> socket.socket:
-    """A socket with that many seconds for everything."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.settimeout(within_s)
-    sock.connect(address)
+    """A socket with that many seconds for everything. Raises OSError."""
+    with contextlib.ExitStack() as opened:
+        sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        sock.settimeout(within_s)
+        sock.connect(address)
+        opened.pop_all()
     return sock
 
 
