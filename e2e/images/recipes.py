@@ -160,6 +160,8 @@ RECIPES = {
         _without_python(_DEBIAN_12),
         # What rum is measured against: its unit starts only where there is a virtio-serial port for it.
         _with_packages(_DEBIAN_12, "bench", "qemu-guest-agent"),
+        # For e2e/test_drives.py where there is no network that the guest's package manager could use.
+        _with_packages(_DEBIAN_12, "filesystems", "btrfs-progs", "xfsprogs"),
         _DEBIAN_13,
         _DEBIAN_SID,
     )

@@ -53,7 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.nested", description=__doc__, allow_abbrev=False)
     parser.add_argument("--emulate", action="store_true", help="in an emulated machine also where this host has both")
     parser.add_argument("--within", type=float, default=60, metavar="MINUTES", help="how long it may take (60)")
-    parser.add_argument("--processors", type=int, default=2, metavar="N", help="of the emulated machine (2)")
+    parser.add_argument(
+        "--processors", type=int, default=Machine.processors, metavar="N", help="of the emulated machine (%(default)s)"
+    )
+    parser.add_argument(
+        "--memory", type=int, default=Machine.memory_mb, metavar="MIB", help="of the emulated machine (%(default)s)"
+    )
     parser.add_argument(
         "--results",
         type=Path,
@@ -95,7 +100,7 @@ def _in_machine(options: argparse.Namespace, pytest: Sequence[str]) -> int:
     results = options.results.absolute() / "e2e_nested"
     shutil.rmtree(results, ignore_errors=True)
     results.mkdir(parents=True)
-    machine = Machine(results, options.processors)
+    machine = Machine(results, options.processors, options.memory)
     with tempfile.TemporaryDirectory(prefix="nested-", dir=cache.directory()) as name:
         disk = Path(name) / "work.raw"
         work_disk.make(disk, CHECKOUT, images, pytest)

@@ -27,6 +27,7 @@ class Machine:
 
     results: Path
     processors: int = 2
+    memory_mb: int = 5 * 1024
 
     @property
     def console(self) -> Path:
@@ -39,7 +40,8 @@ class Machine:
             # Whatever becomes of us, it goes with us.
             *("setpriv", "--pdeathsig", "KILL", _QEMU),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35"),
-            *("-accel", "tcg,thread=multi", "-cpu", _PROCESSOR, "-smp", str(self.processors), "-m", "5G"),
+            *("-accel", "tcg,thread=multi", "-cpu", _PROCESSOR, "-smp", str(self.processors)),
+            *("-m", f"{self.memory_mb}M"),
             *("-drive", f"file={image},format=qcow2,if=virtio,snapshot=on"),
             *("-drive", f"file={work_disk},format=raw,if=virtio,cache=unsafe"),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),

@@ -22,6 +22,7 @@ ARTIFACTS_PORT = "rum.artifacts"
 
 _PACKAGES = (
     "e2fsprogs",
+    "git",
     "grub-cloud-amd64",
     "init",
     "iproute2",
@@ -30,6 +31,7 @@ _PACKAGES = (
     "libvirt-daemon-driver-qemu",
     "linux-image-cloud-amd64",
     "openssh-client",
+    "ovmf",
     "procps",
     "python3",
     "python3-libvirt",

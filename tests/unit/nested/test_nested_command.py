@@ -45,5 +45,5 @@ def test_help_says_what_is_whose() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "e2e.nested", "--help"], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
-    for option in ("--emulate", "--within", "--results", "--with-image", "goes to pytest"):
+    for option in ("--emulate", "--within", "--processors", "--memory", "--results", "--with-image", "goes to pytest"):
         assert option in done.stdout
