@@ -71,7 +71,8 @@ def prepare_streams() -> None:
     """Text that the locale cannot spell must not end a command; nor must standard streams that are closed.
 
     The next file or socket that is opened would take the number of a closed one, and be read and written as it. For
-    what we say, one that is open for reading only is as good as closed.
+    what we say, one that is open for reading only is as good as closed. Reading one that was closed stays an error: it
+    is no empty file.
     """
     for number in range(3):
         try:
@@ -89,8 +90,8 @@ def prepare_streams() -> None:
 
 
 def replace_by_nothing(number: int) -> None:
-    """Let a standard stream be /dev/null, for what we start as well."""
-    null = os.open(os.devnull, os.O_RDWR)
+    """Let a standard stream be /dev/null, for what we start as well; it can be written to only."""
+    null = os.open(os.devnull, os.O_WRONLY)
     os.set_inheritable(null, null == number)
     if null != number:
         os.dup2(null, number)

@@ -38,6 +38,9 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 OF_THE_TERMINAL = (signal.SIGWINCH, signal.SIGCONT)
 
+NO_INPUT = (errno.EBADF, errno.EIO)
+"""What reading a standard input says that we were started without, or whose terminal is gone: that is its end."""
+
 Output = Callable[[str, int, bytes], None]
 """Takes the stream's name, the time in microseconds since the epoch, and the bytes."""
 
@@ -248,7 +251,7 @@ class ExecSession:
         try:
             data = os.read(stdin, int(min(SEND_MAX, self._room)))
         except OSError as exc:
-            if exc.errno != errno.EIO:  # A terminal that has been closed.
+            if exc.errno not in NO_INPUT:
                 text = f"standard input cannot be read: {exc.strerror}; the command gets nothing more of it"
                 self._emit(Notice(text, warning=True))
             data = b""

@@ -18,7 +18,7 @@ import pytest
 from e2e.json_lines import checked
 from rum.host.cp import program, session
 from rum.transfer.records import CHUNK
-from tests.unit.host.cli.test_commands import command
+from tests.unit.host.cli.test_commands import command, with_streams
 from tests.unit.host.cp.conftest import Cp, CpOf
 from tests.unit.host.local_guest import LocalGuest, wait_until
 from tests.unit.transfer.ends import File, Folder, Link, make_tree, read_tree, remove_tree
@@ -118,6 +118,13 @@ def test_standard_input_becomes_a_file(guest: LocalGuest, tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "file").read_bytes() == contents
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_a_standard_input_that_is_closed_is_no_empty_file(guest: LocalGuest, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    done = with_streams(command(guest, "cp", "-", f":{tmp_path}/file"), "<&-")
+    assert (done.returncode, done.stderr) == (3, b"rum: standard input cannot be read: Bad file descriptor\n")
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_a_file_goes_to_standard_output(guest: LocalGuest, tmp_path: Path) -> None:
