@@ -32,17 +32,19 @@ def up(options: Options) -> int:
     ]
 )
 @global_options
-@click.option("--system", "mode", flag_value=Mode.SYSTEM.value, help="Run the system scripts again.")
-@click.option("--boot", "mode", flag_value=Mode.BOOT.value, help="Run the boot scripts again.")
-@click.option("--all", "mode", flag_value=Mode.ALL.value, help="Run all scripts again.")
+@click.option("--system", is_flag=True, help="Run the system scripts again.")
+@click.option("--boot", is_flag=True, help="Run the boot scripts again.")
+@click.option("--all", is_flag=True, help="Run all scripts again.")
 @click.option("--from", "start", metavar="NAME", shell_complete=SCRIPTS, help="Run this script and those after it.")
 @click.pass_obj
-def provision(options: Options, mode: str | None, start: str | None) -> int:
+def provision(options: Options, /, start: str | None, **modes: bool) -> int:
     """Run the scripts that have to run."""
     from rum.host import up as story
 
-    wanted = Mode(mode or Mode.AUTO.value)
-    return options.end(story.provision(options.machine(), options.renderer.emit, wanted, start))
+    wanted = [Mode(name) for name, given in modes.items() if given] or [Mode.AUTO]
+    if len(wanted) > 1:
+        raise click.UsageError("provision takes one of --system, --boot and --all, which is both")
+    return options.end(story.provision(options.machine(), options.renderer.emit, wanted[0], start))
 
 
 @command(examples=["rum down"])

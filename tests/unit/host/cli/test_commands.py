@@ -337,6 +337,14 @@ def with_streams(settings: dict[str, Any], redirection: str) -> subprocess.Compl
     return subprocess.run(**settings, capture_output=True, timeout=60, check=False)
 
 
+@pytest.mark.parametrize("modes", [["--system", "--all"], ["--all", "--boot"], ["--system", "--boot", "--all"]])
+def test_provision_does_not_guess_which_scripts_are_meant(tmp_path: Path, modes: Sequence[str]) -> None:
+    with local_guest(tmp_path, "") as guest:
+        done = rum(guest, "provision", *modes)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == b"rum: provision takes one of --system, --boot and --all, which is both"
+
+
 def test_options_of_a_command_in_the_guest_are_not_ours(tmp_path: Path) -> None:
     with local_guest(tmp_path, "") as guest:
         done = rum(guest, "exec", "-t", "sh", "-o", "json")
