@@ -69,6 +69,11 @@ class LibvirtDriver:
     """One connection. Raises HostError where libvirt cannot be reached; a context manager that closes it."""
 
     def __init__(self, uri: str) -> None:
+        if not uri.isprintable():
+            # Those of rum.toml have been looked at.
+            raise HostError(
+                f"LIBVIRT_DEFAULT_URI is no URI of libvirt: {uri!a}", hint="mend it, or do without it", code="libvirt"
+            )
         self.uri = uri
         libvirt.registerErrorHandler(_ignore, None)
         session = session_runtime_dir()

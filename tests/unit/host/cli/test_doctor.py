@@ -78,6 +78,14 @@ def test_a_libvirt_that_nobody_serves(tmp_path: Path) -> None:
     assert libvirt["fix"] == remedies.reach_libvirt("qemu:///system")
 
 
+def test_a_uri_that_can_be_none(tmp_path: Path) -> None:
+    done = doctor(tmp_path, "-o", "json", env={"LIBVIRT_DEFAULT_URI": "qemu:///session\udcff"})
+    libvirt = findings(done)["libvirt"]
+    assert libvirt["status"] == "missing"
+    assert libvirt["found"] == r"LIBVIRT_DEFAULT_URI is no URI of libvirt: 'qemu:///session\udcff'"
+    assert libvirt["fix"].startswith("mend it")
+
+
 def test_people_read_what_to_do_first(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     done = doctor(tmp_path, path=str(tmp_path / "bin"))

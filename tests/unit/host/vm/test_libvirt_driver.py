@@ -265,6 +265,13 @@ def test_which_uris_are_the_machine_s_libvirtd(uri: str, system: bool) -> None:
     assert is_system(uri) is system
 
 
+@pytest.mark.parametrize("uri", ["qemu:///se\udcffssion", "qemu:///session\nx"])
+def test_what_cannot_be_a_uri_is_said(uri: str) -> None:
+    with pytest.raises(HostError, match=r"LIBVIRT_DEFAULT_URI is no URI of libvirt: 'qemu:///se") as raised:
+        LibvirtDriver(uri)
+    assert str(raised.value).isprintable()
+
+
 def test_the_default_uri(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIBVIRT_DEFAULT_URI", URI)
     assert default_uri() == URI
