@@ -81,10 +81,15 @@ class VmState:
     detached: tuple[str, ...] = ()
 
 
+# Made here because `rum list` reads states in threads: of two that need a type for the first time one may find it half
+# made, and msgspec 0.22 dies of that.
+_DECODER = msgspec.json.Decoder(VmState)
+
+
 def load_state(path: Path) -> VmState | None:
     """The VM's state, None where there is no VM. Raises HostError for a file that rum has not written."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=VmState)
+        return _DECODER.decode(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as exc:

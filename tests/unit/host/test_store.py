@@ -48,6 +48,24 @@ with VmLock(Path(sys.argv[1])).hold(print):
 """
 
 
+OVERLAPPING = """
+import os, sys
+from pathlib import Path
+from rum.host.store import load_state
+path = Path(sys.argv[1])
+def meanwhile(frame, event, _):
+    if event == "call":
+        child = os.fork()
+        if not child:
+            load_state(path)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+sys.setprofile(meanwhile)
+load_state(path)
+"""
+"""Reads a state, and at each call that the first reading makes once more, as another thread may."""
+
+
 @pytest.mark.parametrize("state", [STATE, TOLD, dataclasses.replace(STATE, started=None)])
 def test_a_state_is_read_back(tmp_path: Path, state: VmState) -> None:
     path = tmp_path / "state.json"
@@ -55,6 +73,14 @@ def test_a_state_is_read_back(tmp_path: Path, state: VmState) -> None:
     assert load_state(path) == state
     assert path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_states_may_be_read_at_the_same_time(tmp_path: Path) -> None:
+    save_state(tmp_path / "state.json", TOLD)
+    read = subprocess.run(
+        [sys.executable, "-c", OVERLAPPING, str(tmp_path / "state.json")], capture_output=True, text=True, check=False
+    )
+    assert read.returncode == 0, read.stderr
 
 
 def test_a_state_of_an_older_rum_lacks_what_it_did_not_note(tmp_path: Path) -> None:
