@@ -150,7 +150,6 @@ def prepare_agent(machine: Machine, connection: AgentConnection, emit: Emit) -> 
         with connection:
             status = connection.call("status")
         detail.append(f"rum-agent {status.get('agent_version')}, Python {status.get('python')}")
-        machine.note_answer()
         upgrade_if_outdated(machine, connection.welcome, emit)
         update_settings(machine, emit)
 

@@ -38,6 +38,9 @@ class Guest(Protocol):
     def vm_id(self) -> str:
         """The UUID that the agent's welcome has to name."""
 
+    def note_answer(self) -> None:
+        """Remember that the agent has answered, which it does once its first boot cannot be undone."""
+
     def last_start(self) -> LastStart | None:
         """How the VM was last started, None where it never was."""
 

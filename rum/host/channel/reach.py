@@ -237,7 +237,7 @@ def wait_for_agent(
         while not deadline.expired:
             watch.check()
             try:
-                return open_agent(guest.endpoint(), guest.key(), guest.vm_id(), deadline, watch.check)
+                return _answer(guest, deadline, watch.check)
             except NotReadyError as exc:
                 seen = str(exc)
             except WrongKeyError as exc:
@@ -246,6 +246,12 @@ def wait_for_agent(
                     raise wrong_key(guest, exc) from exc
             watch.pause(deadline)
     raise timed_out(guest, deadline, seen)
+
+
+def _answer(guest: Guest, deadline: Deadline, check: Check = no_check) -> AgentConnection:
+    connection = open_agent(guest.endpoint(), guest.key(), guest.vm_id(), deadline, check)
+    guest.note_answer()
+    return connection
 
 
 def require_running(guest: Guest) -> None:
@@ -271,7 +277,7 @@ def reach_agent(guest: Guest, emit: Emit) -> AgentConnection:
     if guest.last_start():
         with contextlib.suppress(NotReadyError, WrongKeyError):
             deadline = Deadline(FIRST_TRY_S * guest.timeout_factor())
-            return open_agent(guest.endpoint(), guest.key(), guest.vm_id(), deadline)
+            return _answer(guest, deadline)
     require_running(guest)
     return wait_for_agent(guest, short_deadline(guest), emit, "waiting for the agent")
 

@@ -240,7 +240,6 @@ prepare() {
     fi
     disk=$(find_disk "$1")
     uuid=$(blkid -p -s UUID -o value "$disk") || fail "the file system on the drive $1 has no UUID"
-    make_target "$target"
     entries="${entries}UUID=$uuid $field $kind $(fstab_options "$kind")$newline"
 }
 
@@ -289,6 +288,8 @@ attach() {
         zfs mount "$pool"
     else
         [ "$kind" != btrfs ] || btrfs device scan >/dev/null 2>&1 || :
+        # Not before what is above it is mounted, and its old place is left: both would hide it.
+        make_target "$target"
         mount "$target"
     fi
     rm -f "$notes/$1.formatting"

@@ -164,6 +164,13 @@ class KnownVm:
         with disk_errors("the VM's state"):
             save_state(self._paths.state_file, state)
 
+    def note_answer(self) -> None:
+        """Remember that the agent has answered, unless another rum works on the VM: the next answer is as good."""
+        with contextlib.suppress(HostError):
+            if not self.require_state().settled:
+                with VmLock(self._paths.lock, timeout_s=0).hold(self._emit):
+                    self.note_settled()
+
     def note_settled(self) -> None:
         """Remember that what the guest's first boot has written is on its disk. The lock must be held."""
         state = self.load_state()

@@ -108,11 +108,6 @@ class Machine(KnownVm):
             require_unchanged(state.image)
             check_host(self._config, self.driver(), state.image.reference)
 
-    def note_answer(self) -> None:
-        """Remember that the agent of this VM has answered, which it does once its first boot cannot be undone."""
-        with self.lock():
-            self.note_settled()
-
     def settings(self) -> GuestSettings | None:
         """What the guest was last told of rum.toml, None where nobody has noted it."""
         return self.require_state().settings
@@ -158,7 +153,7 @@ class Machine(KnownVm):
                 self._emit(Phase("image", "skipped"))
             if state.started:
                 self._tell(applied_now(self._config, state.started))
-            if not state.settled and self._paths.overlay.exists():
+            if not state.settled and vm_files.can_be_remade(self._paths):
                 vm_files.remake_disk(self._config, self._paths, state, self._emit)
                 state = dataclasses.replace(state, settings=seeded_settings(self._config))
             vm_files.update_disks(self._config, self._paths, state, self._emit)

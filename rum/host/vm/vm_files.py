@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import uuid
@@ -67,6 +68,11 @@ def _create_vm(config: Config, paths: VmPaths, uri: str, emit: Emit) -> VmState:
     return state
 
 
+def can_be_remade(paths: VmPaths) -> bool:
+    """Whether there is a root disk, or was one when remaking it was cut short."""
+    return paths.overlay.exists() or paths.overlay_set_aside.exists()
+
+
 def remake_disk(config: Config, paths: VmPaths, state: VmState, emit: Emit) -> None:
     """Give a VM whose first boot was cut short a root disk as its image has it. Raises HostError.
 
@@ -75,7 +81,8 @@ def remake_disk(config: Config, paths: VmPaths, state: VmState, emit: Emit) -> N
     """
     require_unchanged(state.image)
     with disk_errors("a disk"):
-        os.replace(paths.overlay, paths.overlay_set_aside)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(paths.overlay, paths.overlay_set_aside)
         create_overlay(state.image, paths.overlay, config.resources.disk)
     text = "the VM's first boot was cut off before its agent answered; it begins anew with a fresh disk"
     emit(Notice(f"{text} (the old one: {paths.overlay_set_aside})", warning=True))

@@ -75,6 +75,9 @@ class LocalVm:
     def endpoint(self) -> Endpoint:
         return UnixEndpoint(Path(about()["directory"]) / "vm.vsock")
 
+    def note_answer(self) -> None:
+        pass
+
     def key(self) -> bytes:
         return bytes.fromhex(about()["key"])
 
@@ -117,9 +120,6 @@ class LocalMachine(LocalVm):
             self.emit(Phase("image", "done", 83, "cached debian-12"))
             hand_over_ports(False)
         return rum.host.vm.machine.Started(created=False, booted=False, accelerator="tcg", transport="vhost-user")
-
-    def note_answer(self) -> None:
-        pass
 
     def settings(self) -> GuestSettings:
         return seeded_settings(self.config)

@@ -141,6 +141,7 @@ class LocalGuest:
     proxy: VsockProxy | None = None
     process: subprocess.Popen[bytes] | None = None
     told: GuestSettings | None = None
+    answers: int = 0
     started: LastStart | None = field(default_factory=lambda: LastStart("tcg", "vhost-user", 70_000, 0))
 
     def __post_init__(self) -> None:
@@ -225,6 +226,9 @@ class LocalGuest:
 
     def note_settings(self, settings: GuestSettings) -> None:
         self.told = settings
+
+    def note_answer(self) -> None:
+        self.answers += 1
 
     def last_start(self) -> LastStart | None:
         return self.started

@@ -28,9 +28,6 @@ class PlayedMachine:
         self._guest = guest
         self._starts = list(starts)
 
-    def note_answer(self) -> None:
-        """It has no disk that could be begun anew."""
-
     def __getattr__(self, name: str) -> object:
         return getattr(self._guest, name)
 

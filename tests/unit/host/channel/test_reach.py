@@ -12,7 +12,14 @@ import pytest
 from rum.host.channel import reach
 from rum.host.channel.client import AgentConnection, LostError, open_agent
 from rum.host.channel.endpoint import Endpoint
-from rum.host.channel.reach import PausedError, StoppedError, explained_loss, require_running, wait_for_agent
+from rum.host.channel.reach import (
+    PausedError,
+    StoppedError,
+    explained_loss,
+    reach_agent,
+    require_running,
+    wait_for_agent,
+)
 from rum.host.deadlines import Check, Deadline
 from rum.host.errors import GuestError
 from rum.host.events import ConsoleLine
@@ -26,6 +33,14 @@ def test_an_agent_that_comes_up_late_is_reached(tmp_path: Path) -> None:
         with wait_for_agent(guest, Deadline(20), Seen()) as connection:
             assert connection.welcome["vm_id"] == guest.vm_id()
         starter.join()
+
+
+def test_whoever_gets_an_answer_has_it_noted(tmp_path: Path) -> None:
+    with local_guest(tmp_path) as guest:
+        wait_for_agent(guest, Deadline(20), Seen()).close()
+        assert guest.answers == 1
+        reach_agent(guest, Seen()).close()
+        assert guest.answers == 2
 
 
 @pytest.mark.parametrize(

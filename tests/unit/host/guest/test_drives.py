@@ -128,6 +128,39 @@ def test_a_changed_target_replaces_the_entry_and_the_mount(guest: DrivesGuest) -
     assert text.index("# stays") < text.index("# after") < text.index("# rum: begin")
 
 
+HIDES = """
+for target; do :; done
+[ -d "$target" ] || { echo "mount: $target: mount point does not exist." >&2; exit 32; }
+mv "$target" "$target.hidden"
+mkdir "$target"
+"""
+
+BRINGS_BACK = 'rm -r "$1"; mv "$1.hidden" "$1"'
+
+
+def with_mounts_that_hide(guest: DrivesGuest) -> None:
+    """As a kernel's do: what is in a directory is not seen while something is mounted there."""
+    guest.stub("mount", HIDES)
+    guest.stub("umount", BRINGS_BACK)
+    guest.stub("mountpoint", '[ -d "$2.hidden" ]')
+
+
+def test_a_target_may_be_inside_another_one(guest: DrivesGuest) -> None:
+    guest.add_disk("a")
+    guest.add_disk("b")
+    with_mounts_that_hide(guest)
+    done = guest.run(ext4("a", guest.target("outer")), ext4("b", guest.target("outer/inner/most")))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_target_may_move_into_what_it_was(guest: DrivesGuest) -> None:
+    guest.add_disk("a")
+    with_mounts_that_hide(guest)
+    assert guest.run(ext4("a", guest.target("data"))).returncode == 0
+    done = guest.run(ext4("a", guest.target("data/below")))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def shell_word(text: str) -> str:
     """Inside double quotes."""
     return text.replace("\\", "\\\\").replace("$", "\\$")
@@ -300,6 +333,7 @@ def test_a_disk_that_comes_late_is_waited_for(guest: DrivesGuest) -> None:
 
 def test_a_mounted_drive_is_not_mounted_again(guest: DrivesGuest) -> None:
     disk = guest.add_disk("data")
+    Path(guest.target("data")).mkdir()
     guest.stub("mountpoint", "exit 0")
     guest.stub("findmnt", f'echo "{disk}"')
     assert guest.run(ext4("data", guest.target("data"))).returncode == 0

@@ -24,9 +24,11 @@ from rum.host.events import Event, Notice, Phase
 from rum.host.guest.drives import drives_script
 from rum.host.qemu_img import image_info
 from rum.host.runs.console_log import console_log
-from rum.host.vm import domain_xml, removal, vhost_user, virtiofsd
+from rum.host.store import VmLock
+from rum.host.vm import domain_xml, removal, vhost_user, virtiofsd, vm_files
 from rum.host.vm.daemons import Daemon
 from rum.host.vm.helpers import stop_daemons
+from rum.host.vm.known import KnownVm
 from rum.host.vm.libvirt_driver import LibvirtDriver
 from rum.host.vm.libvirt_errors import CidInUseError
 from rum.host.vm.machine import Machine
@@ -178,10 +180,33 @@ def test_a_first_boot_that_loses_power_before_the_agent_answers_begins_anew(proj
     assert str(vm.paths.overlay_set_aside) in warning
 
 
-def test_the_disk_stays_once_the_agent_has_answered(project: Path) -> None:
+def test_a_fresh_disk_that_could_not_be_made_is_made_by_the_next_start(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vm = machine(project)
     vm.start()
-    vm.note_answer()
+    cut_power(vm)
+    base = project / "base.qcow2"
+    with monkeypatch.context() as patched:
+        # As a kill would, between one disk and the other.
+        patched.setattr(vm_files, "create_overlay", lambda *_: base.rename(project / "gone"))
+        with pytest.raises(HostError, match="is gone"):
+            machine(project).start()
+    (project / "gone").rename(base)
+    machine(project).start()
+    assert image_info(vm.paths.overlay).virtual_size == 64 << 20
+
+
+def test_the_disk_stays_once_the_agent_has_answered_any_command(project: Path) -> None:
+    vm = machine(project)
+    vm.start()
+    known = KnownVm(vm.identity, lambda _event: None)
+    with VmLock(vm.paths.lock).hold(lambda _event: None):
+        # Whoever works on the VM is not waited for: the next answer is as good.
+        known.note_answer()
+        assert not vm.require_state().settled
+    known.note_answer()
+    assert vm.require_state().settled
     disk = vm.paths.overlay.stat().st_ino
     cut_power(vm)
     vm = machine(project)
