@@ -218,9 +218,9 @@ class TestFullDisk:
         assert "make room on that disk, then `rum up`" in status["next"]
         assert "is full, so the VM is paused" in project.rum("list").stderr
         for command, exit_status in (("exec", "--", "true"), 125), (("up",), 4), (("provision",), 4), (("ssh",), 4):
-            outcome = project.rum("-o", "json", *command)
+            outcome = project.rum(*command)
             assert (command, outcome.exit) == (command, exit_status)
-            assert "is paused, because the disk of" in error(outcome)
+            assert "is paused, because the disk of" in outcome.stderr
 
     def test_with_room_everything_goes_on(self, paused: Paused, disk: SmallDisk) -> None:
         disk.make_room()
