@@ -24,6 +24,7 @@ class ImageInfo:
     format: str
     virtual_size: int
     backing_file: str | None
+    data_file: str | None
     cluster_size: int
 
 
@@ -40,7 +41,7 @@ def run_qemu_img(*arguments: str) -> subprocess.CompletedProcess[str]:
             check=False,
             env={**os.environ, "LC_ALL": "C"},
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise missing("qemu-img", "qemu-img") from None
     except subprocess.TimeoutExpired as exc:
         raise HostError(f"qemu-img {arguments[0]} has not ended within {TIMEOUT_S:.0f} s") from exc
@@ -53,7 +54,11 @@ def image_info(path: Path) -> ImageInfo:
         raise HostError(f"{path} cannot be read as a disk image: {last_line(done.stderr)}", code="image")
     fields = json.loads(done.stdout)
     return ImageInfo(
-        fields["format"], fields["virtual-size"], fields.get("backing-filename"), fields.get("cluster-size", 0)
+        fields["format"],
+        fields["virtual-size"],
+        fields.get("backing-filename"),
+        fields.get("format-specific", {}).get("data", {}).get("data-file"),
+        fields.get("cluster-size", 0),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rum.host.config.model import Config
 from rum.host.doctor.finding import Finding, Host, Status, needed
 from rum.host.errors import HostError
-from rum.host.images.cache import Source, cache_path, newest_cached
+from rum.host.images.cache import Source, cache_path, newest_verified
 from rum.host.images.catalogue import catalogue_image
 from rum.host.images.http_get import UNREACHABLE_HINT, reason
 from rum.host.images.reference import image_file, is_known_name, is_url
@@ -66,7 +66,7 @@ def places(config: Config) -> tuple[Path | None, str | None]:
         path = mirror_directory() / catalogue_image(base, host_architecture()).file
         return (path if os.path.exists(path) else None), None
     directory = found.directories[0]
-    return newest_cached(f"{directory}/{found.file}"), f"{directory}/{found.lists[0]}"
+    return newest_verified(f"{directory}/{found.file}"), f"{directory}/{found.lists[0]}"
 
 
 def why_unreachable(url: str) -> str | None:

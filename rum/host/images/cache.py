@@ -52,9 +52,10 @@ def is_verified(path: Path) -> bool:
     return path.parent == image_cache() and not path.stem.endswith(f"-{UNVERIFIED}")
 
 
-def newest_cached(url: str) -> Path | None:
-    """What was last downloaded from a URL. Raises HostError."""
-    found = [path for path in entries_of(image_cache()) if is_of_url(path, url) and path.suffix in SUFFIXES]
+def newest_verified(url: str) -> Path | None:
+    """What was last downloaded from a URL with a checksum. Raises HostError."""
+    cached = [path for path in entries_of(image_cache()) if is_of_url(path, url) and path.suffix in SUFFIXES]
+    found = [path for path in cached if is_verified(path)]
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 

@@ -60,8 +60,13 @@ def fetch_text(url: str, emit: Emit) -> str:
     """A small text file. Raises DownloadError."""
 
     def attempt() -> str:
-        with get(url) as response, reading(url):
-            return response.read(LIST_MAX).decode("utf-8", "replace")
+        text = bytearray()
+        with get(url) as response:
+            for chunk in _chunks(url, response):
+                text += chunk
+                if len(text) >= LIST_MAX:
+                    break
+        return text[:LIST_MAX].decode("utf-8", "replace")
 
     return retrying(attempt, emit)
 

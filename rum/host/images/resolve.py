@@ -13,12 +13,15 @@ from rum.host.config.model import ImageConfig
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
 from rum.host.files import named_path
-from rum.host.images.cache import Source, cached_download, is_verified, newest_cached
+from rum.host.images.cache import Source, cached_download, is_verified, newest_verified, origin_path
 from rum.host.images.catalogue import CatalogueImage, catalogue_image
 from rum.host.images.checksums import Checksum, file_digest, find_checksum
 from rum.host.images.download import fetch_text
 from rum.host.images.http_get import DownloadError, NotPublishedError
+from rum.host.images.lock import image_lock_if_free
 from rum.host.images.reference import image_file, is_known_name, is_url, require_downloadable
+from rum.host.images.usage import find_usage
+from rum.host.paths import image_cache
 from rum.host.qemu_img import check_qcow2, create_qcow2, image_info
 from rum.host.sizes import show_size
 from rum.host.store import BaseImage
@@ -40,7 +43,24 @@ def resolve_image(image: ImageConfig, directory: Path, emit: Emit) -> BaseImage:
         path = local_file(image_file(image.base, directory), wanted)
     if image.sha256 and image.sha512:
         require_checksum(path, Checksum("sha256", image.sha256))
-    return inspect_image(image.base, path)
+    try:
+        return inspect_image(image.base, path)
+    except HostError as exc:
+        if exc.code == "image" and discard_unverified(path):
+            exc.hint = "it was thrown away; run the command again, and if it stays so, see what is at that URL"
+        raise
+
+
+def discard_unverified(path: Path) -> bool:
+    """Take a file of the cache that nobody could verify out of it, unless a VM stands on it; whether that was done."""
+    if path.parent != image_cache() or is_verified(path) or find_usage().of(path):
+        return False
+    with contextlib.suppress(OSError), image_lock_if_free(path) as holder:
+        if holder is None:
+            for file in (path, origin_path(path)):
+                file.unlink(missing_ok=True)
+            return True
+    return False
 
 
 def configured_checksum(image: ImageConfig) -> Checksum | None:
@@ -109,7 +129,7 @@ class Published:
         try:
             return self._download(wanted, emit)
         except DownloadError as exc:
-            cached = [path for directory in self.directories if (path := newest_cached(f"{directory}/{self.file}"))]
+            cached = [path for directory in self.directories if (path := newest_verified(f"{directory}/{self.file}"))]
             if wanted or not cached:
                 raise
             emit(Notice(f"{exc}; using {cached[0]}, which was downloaded before", warning=True))
@@ -182,8 +202,9 @@ def inspect_image(reference: str, path: Path) -> BaseImage:
         raise HostError(f"{path} cannot be read: {exc.strerror}") from exc
     info = image_info(path)
     if info.format == "qcow2":
-        if info.backing_file:
-            text = f"{path} is not a whole image: it stands on {info.backing_file}"
+        # Either may be any file of whoever runs rum, which the guest would then read.
+        if other := info.backing_file or info.data_file:
+            text = f"{path} is not a whole image: {'it stands on' if info.backing_file else 'its data is in'} {other}"
             raise HostError(text, hint=f"flatten it: qemu-img convert -O qcow2 {path} flat.qcow2", code="image")
         check_qcow2(path, info.cluster_size)
     elif info.format != "raw":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rum.host.config.model import ImageConfig
@@ -22,7 +23,7 @@ def restore_base(base: BaseImage, image: ImageConfig, emit: Emit) -> bool:
     be cannot be had.
     """
     path = Path(base.path)
-    if path.exists() or not is_verified(path):
+    if os.path.exists(path) or not is_verified(path):
         return False
     # rum.toml may name another image by now.
     wanted = configured_checksum(image) if image.base == base.reference else None

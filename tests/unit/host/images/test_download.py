@@ -20,7 +20,7 @@ from rum.host.events import Event, Notice, Progress
 from rum.host.images import download as module
 from rum.host.images import http_get
 from rum.host.images.checksums import Checksum
-from rum.host.images.download import download, fetch_text
+from rum.host.images.download import LIST_MAX, download, fetch_text
 from rum.host.images.http_get import DownloadError, NotPublishedError
 from tests.unit.host.images.image_server import MIB, ImageServer, serving
 
@@ -244,6 +244,19 @@ class TestBodies:
         server.stall_after, server.trickle = 1000, trickle
         assert f"the download of {target.url} stalls: " in str(target.failure())
         assert len(server.requests) == 1
+
+    def test_a_list_that_hardly_comes(self, server: ImageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(http_get, "TIMEOUT_S", 2.0)
+        monkeypatch.setattr(module, "PAUSES_S", ())
+        server.files["SHA256SUMS"] = bytes(MIB)
+        server.stall_after, server.trickle = 1000, True
+        with pytest.raises(DownloadError, match="stalls: "):
+            fetch_text(f"{server.base}/SHA256SUMS", lambda event: None)
+
+    def test_a_list_without_an_end_is_read_as_far_as_one_may_be_long(self, server: ImageServer) -> None:
+        server.files["SHA256SUMS"] = bytes(MIB)
+        server.endless = True
+        assert len(fetch_text(f"{server.base}/SHA256SUMS", lambda event: None)) == LIST_MAX
 
     def test_progress_is_told_from_where_the_download_goes_on(self, target: Target) -> None:
         target.part.write_bytes(CONTENT[:MIB])

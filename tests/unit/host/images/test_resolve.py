@@ -20,6 +20,7 @@ from rum.host.images.checksums import Checksum
 from rum.host.images.http_get import NotPublishedError
 from rum.host.images.resolve import Published, create_overlay, require_unchanged, resolve_image
 from rum.host.qemu_img import create_qcow2, grow_qcow2, image_info
+from rum.host.store import VmState, save_state
 from tests.unit.host.images.image_server import MIB, ImageServer, serving
 
 FILE = "debian-12-genericcloud-amd64.qcow2"
@@ -160,6 +161,15 @@ class TestLocalFiles:
         assert "is not a whole image: it stands on" in str(error)
         assert "qemu-img convert" in (error.hint or "")
 
+    def test_an_image_whose_data_is_in_another_file_is_refused(self, tmp_path: Path) -> None:
+        # Any file of whoever runs rum could be that one, and the guest would read it.
+        secret = tmp_path / "secret"
+        options = ["-o", f"data_file={secret},data_file_raw=on"]
+        subprocess.run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", *options, tmp_path / "a.qcow2", "1M"], check=True, timeout=60
+        )
+        assert f"is not a whole image: its data is in {secret}" in str(failure("a.qcow2", tmp_path))
+
     def test_another_format_is_refused_with_the_command_that_converts_it(self, tmp_path: Path) -> None:
         path = tmp_path / "disk.img"
         subprocess.run(["qemu-img", "create", "-q", "-f", "vmdk", path, "1M"], check=True, timeout=60)
@@ -196,6 +206,32 @@ class TestDownloads:
         error = failure(f"{server.base}/a.qcow2", tmp_path, sha256="0" * 64)
         assert f"has the sha256 {sha256(qcow2)}, not {'0' * 64}" in str(error)
         assert [path.suffix for path in cache.iterdir()] == [".lock"]
+
+    def test_what_is_no_image_is_downloaded_anew_the_next_time(
+        self, server: ImageServer, tmp_path: Path, qcow2: bytes, cache: Path
+    ) -> None:
+        server.files["a.qcow2"] = b"<html>log in to the network of this hotel"
+        error = failure(f"{server.base}/a.qcow2", tmp_path)
+        assert "is not a disk image" in str(error)
+        assert (error.hint or "").startswith("it was thrown away; run the command again")
+        assert [path.suffix for path in cache.iterdir()] == [".lock"]
+        server.files["a.qcow2"] = qcow2
+        assert resolve(f"{server.base}/a.qcow2", tmp_path)[0].read_bytes() == qcow2
+
+    def test_what_a_vm_stands_on_is_kept_whatever_became_of_it(
+        self, server: ImageServer, tmp_path: Path, qcow2: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        server.files["a.qcow2"] = qcow2
+        base = resolve_image(ImageConfig(f"{server.base}/a.qcow2"), tmp_path, lambda event: None)
+        vm = tmp_path / "state/rum/vms/demo-01234567"
+        vm.mkdir(parents=True)
+        save_state(vm / "state.json", VmState("", "demo", "01234567", "/demo/rum.toml", base, "", "qemu:///session"))
+        path = Path(base.path)
+        path.chmod(0o600)
+        path.write_bytes(b"damaged")
+        failure(f"{server.base}/a.qcow2", tmp_path)
+        assert path.read_bytes() == b"damaged"
 
     def test_what_is_not_there_is_one_sentence(self, server: ImageServer, tmp_path: Path) -> None:
         error = failure(f"{server.base}/none.qcow2", tmp_path)
@@ -258,6 +294,14 @@ class TestMirror:
         again, events = resolve("debian-12", tmp_path)
         assert again == path
         assert any(isinstance(event, Notice) and event.warning for event in events)
+
+    def test_without_a_network_what_nobody_has_verified_does_not_count(
+        self, server: ImageServer, tmp_path: Path, qcow2: bytes
+    ) -> None:
+        server.files[f"mirror/{FILE}"] = qcow2
+        resolve(f"{server.base}/mirror/{FILE}", tmp_path)
+        server.files.clear()
+        assert "404" in str(failure("debian-12", tmp_path))
 
     def test_a_list_that_does_not_know_the_image_is_an_error(self, server: ImageServer, tmp_path: Path) -> None:
         server.files["mirror/SHA512SUMS"] = b"nothing\n"
@@ -389,7 +433,10 @@ class TestOverlays:
         with pytest.raises(HostError, match="cannot be made"):
             create_qcow2(tmp_path / "none" / "x.qcow2", MIB)
 
-    def test_a_missing_qemu_img_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("is_there", [False, True])
+    def test_a_missing_qemu_img_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+        if is_there:
+            (tmp_path / "qemu-img").touch(0o644)
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(HostError) as caught:
             create_qcow2(tmp_path / "x.qcow2", MIB)

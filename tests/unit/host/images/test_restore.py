@@ -114,6 +114,20 @@ def test_a_file_of_the_users_own_does_not_come_back(tmp_path: Path) -> None:
     assert not restore_base(removed(ImageConfig(str(tmp_path / "own.img"))), NAMED, ignored)
 
 
+def test_one_that_cannot_be_looked_at_is_left_to_who_needs_it(tmp_path: Path) -> None:
+    round_in_circles = tmp_path / "own.img"
+    round_in_circles.symlink_to(round_in_circles)
+    base = BaseImage("own.img", f"{round_in_circles}/x", "raw", 1, 1, 1)
+    assert not restore_base(base, NAMED, ignored)
+    assert "is gone: Too many levels of symbolic links" in str(refused_by(base))
+
+
+def refused_by(base: BaseImage) -> HostError:
+    with pytest.raises(HostError) as caught:
+        require_unchanged(base)
+    return caught.value
+
+
 def test_a_publisher_that_is_not_reached_is_one_sentence(server: ImageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(server, disk(1))
     base = removed(NAMED)
