@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from rum.host.errors import HostError
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -78,6 +81,23 @@ def named_path(given: str, directory: Path) -> Path:
         raise ValueError("there is no such home directory, or the path goes round in circles") from None
     except OSError as exc:
         raise ValueError(f"cannot be looked at: {exc.strerror}") from None
+
+
+def why_unspellable(path: Path) -> str | None:
+    """Why libvirt's XML (section 2.2) or JSON cannot name a path, as the end of a sentence; None where both can."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return "has a control character in it" if CONTROL.search(str(path)) else None
+
+
+def named_for_libvirt(given: str, directory: Path) -> Path:
+    """`named_path`, and ValueError for what libvirt could not name as well."""
+    path = named_path(given, directory)
+    if why := why_unspellable(path):
+        raise ValueError(f"leads to a path that {why}")
+    return path
 
 
 def entries_of(directory: Path) -> list[Path]:

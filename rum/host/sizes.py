@@ -24,5 +24,12 @@ def show_size(size: int) -> str:
     """Bytes for people: "512 MiB", "1.5 GiB"."""
     for unit in ("T", "G", "M", "K"):
         if size >= UNITS[unit]:
-            return f"{size / UNITS[unit]:.3g} {unit}iB"
+            value = size / UNITS[unit]
+            return f"{value:.0f} {unit}iB" if value >= 1000 else f"{value:.3g} {unit}iB"
     return f"{size} byte{'' if size == 1 else 's'}"
+
+
+def exact_size(size: int) -> str:
+    """Bytes for people who are to write them down: "20500 MiB"."""
+    unit = next((unit for unit in ("T", "G", "M", "K") if size % UNITS[unit] == 0), None)
+    return f"{size // UNITS[unit]} {unit}iB" if unit else f"{size} bytes"

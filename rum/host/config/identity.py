@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rum.host.errors import ConfigError
+from rum.host.files import why_unspellable
 
 FILE_NAME = "rum.toml"
 
@@ -70,14 +71,9 @@ def here() -> Iterator[None]:
 
 
 def require_text(path: Path) -> None:
-    """Raise ConfigError for a path that is not UTF-8: neither libvirt's XML nor JSON can name the VM's files then."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        shown = str(path).encode("utf-8", "backslashreplace").decode()
-        raise ConfigError(
-            f"the path {shown} is not UTF-8", hint="rename the directory or the file, or take another one"
-        ) from None
+    """Raise ConfigError for a path with which libvirt's XML or JSON could not name the VM's files."""
+    if why := why_unspellable(path):
+        raise ConfigError(f"the path {str(path)!r} {why}", hint="rename the directory or the file, or take another one")
 
 
 def find_config(start: Path = Path()) -> Path:

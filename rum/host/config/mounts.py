@@ -13,7 +13,7 @@ from rum.host.config.draft import Draft
 from rum.host.config.model import Mount
 from rum.host.config.place import Place
 from rum.host.config.types import TAG_MAX
-from rum.host.files import named_path
+from rum.host.files import named_for_libvirt
 
 KEPT = ("/var/lib/rum", "/var/lib/cloud", "/etc/rum", "/etc/systemd", "/proc", "/sys", "/dev", "/run", "/var/run")
 """What the kernel, systemd, cloud-init and the agent keep for themselves, with all that is below."""
@@ -48,7 +48,7 @@ def resolve_source(source: str, directory: Path) -> Path:
     """The directory that a `source` names. Raises ValueError with the end of a sentence."""
     if source == "git":
         return repository_of(directory)
-    path = named_path(source, directory)
+    path = named_for_libvirt(source, directory)
     try:
         if path.is_dir():
             return path

@@ -152,14 +152,15 @@ def mount_steps(known: GuestSettings, wanted: tuple[MountSetting, ...], guest: C
     attached = {mount.tag: mount for mount in (started.mounts if started else ())}
     for mount in wanted:
         if mount.tag in attached:
-            yield mount_step(mount, attached[mount.tag], drive_below(mount.target, guest.config.filesystems))
+            drive = drive_below(mount.target, guest.config.filesystems)
+            yield mount_step(mount, attached[mount.tag], known.user, drive)
 
 
-def mount_step(mount: MountSetting, attached: MountSetting, drive: str | None) -> Step:
+def mount_step(mount: MountSetting, attached: MountSetting, user: str, drive: str | None) -> Step:
     """Mount what the running domain has under this tag."""
     readonly = mount.readonly or attached.readonly
     done = f"{attached.source} is mounted at {mount.target}{', read-only' if readonly else ''}"
-    arguments = ("mount", mount.tag, mount.target, "ro" if readonly else "rw", *([drive] if drive else []))
+    arguments = ("mount", mount.tag, mount.target, "ro" if readonly else "rw", user, *([drive] if drive else []))
     return Step(arguments, f"mounting {mount.target}", done, vital=True)
 
 

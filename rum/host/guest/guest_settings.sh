@@ -149,9 +149,43 @@ mounted() {
     findmnt --noheadings --output "$2" --mountpoint "$1" | tail -n 1
 }
 
-# Usage: mount TAG TARGET ro|rw [PARENT]. Its line in fstab is there.
+# cloud-init makes the account at about the same time, and useradd fills a home directory only if it makes it.
+wait_for_home() {
+    seconds=0
+    until home=$(home_of "$1") && [ -d "$home" ]; do
+        [ "$seconds" -lt 120 ] || fail "the guest has no account $1 with a home directory"
+        seconds=$((seconds + 1))
+        sleep 1
+    done
+}
+
+home_of() {
+    getent passwd "$1" | cut -d : -f 6
+}
+
+# Usage: make_target TARGET USER; what is missing below the account's home is the account's, any other root's.
+make_target() {
+    [ ! -d "$1" ] || return 0
+    case $1 in
+        "$root/home/$2"/*) wait_for_home "$2" ;;
+        *) home=$(home_of "$2") ;;
+    esac
+    make_directory "$1" "$2"
+}
+
+# Usage: make_directory PATH USER
+make_directory() {
+    [ ! -d "$1" ] || return 0
+    make_directory "$(dirname "$1")" "$2"
+    mkdir "$1"
+    case $1 in
+        "${home:-/nonexistent}"/*) chown "$2:" "$1" ;;
+    esac
+}
+
+# Usage: mount TAG TARGET ro|rw USER [PARENT]. Its line in fstab is there.
 mount_step() {
-    if [ $# = 4 ] && ! mountpoint -q "$4"; then
+    if [ $# = 5 ] && ! mountpoint -q "$5"; then
         # The drive below it is not set up yet; its script mounts this, too.
         return 0
     fi
@@ -167,7 +201,7 @@ mount_step() {
         esac
         return 0
     fi
-    mkdir -p "$2"
+    make_target "$2" "$4"
     grep -qw virtiofs /proc/filesystems || modprobe -q virtiofs || :
     grep -qw virtiofs /proc/filesystems || fail "the guest's kernel $(uname -r) has no virtiofs; take another image"
     mount "$2"

@@ -8,7 +8,7 @@ import urllib.parse
 from pathlib import Path
 
 from rum.host.errors import HostError
-from rum.host.files import named_path
+from rum.host.files import named_for_libvirt
 from rum.host.images.cache import SUFFIXES
 from rum.host.images.catalogue import CATALOGUE
 
@@ -33,7 +33,7 @@ def require_sound(base: str, directory: Path) -> None:
     if is_url(base):
         require_downloadable(base)
     elif not is_known_name(base, directory):
-        named_path(base, directory)
+        named_for_libvirt(base, directory)
 
 
 def require_downloadable(url: str) -> None:
@@ -51,6 +51,6 @@ def require_downloadable(url: str) -> None:
 def image_file(base: str, directory: Path) -> Path:
     """The file that a path names, whether it is there or not. Raises HostError."""
     try:
-        return named_path(base, directory)
+        return named_for_libvirt(base, directory)
     except ValueError as exc:
         raise HostError(f"{base}: {exc}", hint="check image.base in rum.toml", code="image") from exc

@@ -12,7 +12,7 @@ from pathlib import Path
 from rum.host.config.model import ImageConfig
 from rum.host.errors import HostError
 from rum.host.events import Emit, Notice
-from rum.host.files import named_path
+from rum.host.files import named_for_libvirt
 from rum.host.images.cache import Source, cached_download, is_verified, newest_verified, origin_path
 from rum.host.images.catalogue import CatalogueImage, catalogue_image
 from rum.host.images.checksums import Checksum, file_digest, find_checksum
@@ -97,7 +97,7 @@ def mirror_directory() -> Path:
     """The mirror where it is a directory. Raises HostError."""
     mirror = os.environ[MIRROR_VARIABLE]
     with mirror_errors(mirror):
-        return named_path(mirror, Path.cwd())
+        return named_for_libvirt(mirror, Path.cwd())
 
 
 @contextlib.contextmanager

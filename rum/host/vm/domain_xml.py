@@ -134,7 +134,8 @@ def _add_disks(devices: ET.Element, spec: DomainSpec) -> None:
     _add_qcow2(devices, "vda", spec.overlay)
     seed = _add_disk(devices, "vdb", spec.seed, {"type": "raw"})
     ET.SubElement(seed, "readonly")
-    _text(seed, "serial", f"{SERIAL_PREFIX}seed")
+    # No drive can have this one.
+    _text(seed, "serial", "rum_seed")
     for index, name in enumerate(sorted(spec.drives)):
         drive = _add_qcow2(devices, _disk_name(index + 2), spec.drives[name])
         _text(drive, "serial", f"{SERIAL_PREFIX}{name}")

@@ -15,7 +15,7 @@ from rum.host.guest.drives import LATER, drives_script
 from rum.host.guest.mount_order import with_mounts
 from rum.host.paths import VmPaths
 from rum.host.qemu_img import image_info
-from rum.host.sizes import show_size
+from rum.host.sizes import exact_size, show_size
 from rum.host.store import VmState
 from rum.protocol import ProvisionScript
 
@@ -45,7 +45,7 @@ def with_detached(state: VmState, name: str) -> VmState:
 def refuse_shrinking(config: Config, paths: VmPaths, state: VmState) -> None:
     """Raise ConfigError where rum.toml wants a disk smaller than it is, which would cut off what is on it."""
     problems = [
-        f'{key} = "{show_size(wanted)}": is smaller than the disk, which has {show_size(present)}'
+        f'{key} = "{exact_size(wanted)}": is smaller than the disk, which has {exact_size(present)}'
         for key, wanted, present in disk_sizes(config, paths, state)
         if wanted < present
     ]

@@ -164,10 +164,11 @@ class LibvirtDriver:
 
     @reconnecting
     def resume(self, name: str) -> None:
-        """Let a paused domain go on. Raises SilentQemuError, HostError."""
+        """Let a paused domain go on, or wake one that sleeps. Raises SilentQemuError, HostError."""
         domain = self._require(name)
         with self._translated():
-            self._answered(name, domain.resume)
+            asleep = domain.state()[0] == libvirt.VIR_DOMAIN_PMSUSPENDED
+            self._answered(name, domain.pMWakeup if asleep else domain.resume)
 
     @reconnecting
     def shut_down(self, name: str) -> None:

@@ -40,7 +40,7 @@ def test_nothing_of_rum_is_left(peer: ElementTree.Element, tmp_path: Path) -> No
         ElementTree.tostring(peer, encoding="unicode")
         .replace(str(tmp_path), "")
         .replace(DOMAIN, "")
-        .replace("rum-seed", "")
+        .replace("rum_seed", "")
     )
     assert "rum" not in text
     assert "vsock" not in text

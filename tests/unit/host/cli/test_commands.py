@@ -365,6 +365,7 @@ LONG = "x" * 300
         (["-c", f"{LONG}/rum.toml", "init"], 2, "there is no directory"),
         (["-c", b"b\xff/rum.toml", "up"], 2, "is not UTF-8"),
         (["-c", b"b\xff/rum.toml", "status"], 2, "is not UTF-8"),
+        (["-c", "b\1b/rum.toml", "up"], 2, "has a control character"),
         (["image", "pull", "http://[x/y.qcow2"], 2, "is no URL"),
         (["image", "pull", b"http://h/\xff.qcow2"], 2, "is no URL"),
         (["image", "pull", "file:///etc/passwd"], 2, "must begin with http"),

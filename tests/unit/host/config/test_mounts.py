@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -108,6 +109,15 @@ def test_nothing_is_mounted_where_the_guest_would_not_work_any_more(tmp_path: Pa
     [problem] = problems(tmp_path, MINIMAL + mount)
     assert problem.startswith(f'mounts[0].target = "{target}": ')
     assert problem.endswith(("belongs to the guest's system, nothing can be mounted there", "which the guest needs"))
+
+
+@pytest.mark.parametrize("line", ['[[mounts]]\nsource = "link"\ntarget = "/srv"\n', 'base = "link"\n'])
+def test_what_leads_to_a_name_that_libvirt_cannot_have_is_said(tmp_path: Path, line: str) -> None:
+    os.mkdir(os.fsencode(tmp_path) + b"/caf\xe9")
+    os.symlink(b"caf\xe9", os.fsencode(tmp_path) + b"/link")
+    text = f"[image]\n{line}" if "base" in line else MINIMAL + line
+    [problem] = problems(tmp_path, text)
+    assert problem.endswith("leads to a path that is not UTF-8")
 
 
 def test_everywhere_else_something_can_be_mounted(tmp_path: Path) -> None:

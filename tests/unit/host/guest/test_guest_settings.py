@@ -312,6 +312,31 @@ def test_mounts_are_made_before_anything_is_run(guest: LocalGuest, root: Root, t
     assert guest.told.mounts == mounts_of(guest.config)
 
 
+def test_what_a_mount_needs_below_the_home_is_the_account_s(root: Root) -> None:
+    # cloud-init makes the account while the first second passes.
+    home = f"{root.path}/home/rum"
+    root.stub("getent", f'[ ! -d "{home}" ] || echo "rum:x:1000:1000::{home}:/bin/sh"')
+    root.stub("sleep", f'mkdir "{home}"')
+    root.stub("chown", "")
+    root.stub("grep", "")  # This host's kernel may have no virtiofs.
+    done = root.step("mount", "one", f"{home}/deep/er", "rw", "rum")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(f"{home}/deep/er").is_dir()
+    calls = root.calls
+    assert [call for call in calls if call.startswith("chown")] == [
+        f"chown rum: {home}/deep",
+        f"chown rum: {home}/deep/er",
+    ]
+    assert f"mount {home}/deep/er" in calls
+
+
+def test_a_home_that_never_comes_is_said(root: Root) -> None:
+    root.stub("getent", "exit 2")
+    root.stub("sleep", "")
+    done = root.step("mount", "one", f"{root.path}/home/rum/src", "rw", "rum")
+    assert (done.returncode, done.stderr) == (1, "the guest has no account rum with a home directory\n")
+
+
 def test_what_rum_toml_no_longer_mounts_is_unmounted(guest: LocalGuest, root: Root, tmp_path: Path) -> None:
     before = root.read("etc/fstab")
     guest.config = with_mounts(guest.config, tmp_path, "one")

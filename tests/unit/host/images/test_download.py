@@ -271,7 +271,7 @@ class TestDisk:
     def test_a_file_that_cannot_fit_is_refused_before_it_comes(self, server: ImageServer, target: Target) -> None:
         server.says_length = 1 << 60
         error = target.failure()
-        assert f"{target.url} still has 1.05e+06 TiB to come, and {target.part.parent} has room for" in str(error)
+        assert f"{target.url} still has 1048576 TiB to come, and {target.part.parent} has room for" in str(error)
         assert "rum image remove --unused" in (error.hint or "")
         assert not target.part.exists()
 

@@ -127,7 +127,7 @@ def test_disks_are_the_overlay_the_seed_and_the_drives_by_serial() -> None:
     ]
     assert found == [
         ("/state/overlay.qcow2", "qcow2", None),
-        ("/state/seed-0.iso", "raw", "rum-seed"),
+        ("/state/seed-0.iso", "raw", "rum_seed"),
         ("/state/drive-data.qcow2", "qcow2", "rum-data"),
         ("/state/drive-spare.qcow2", "qcow2", "rum-spare"),
     ]

@@ -128,6 +128,9 @@ def test_a_qemu_that_does_not_answer_is_one_sentence(driver: LibvirtDriver, monk
 
         resume = shutdown
 
+        def state(self) -> list[int]:
+            return [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER]
+
     monkeypatch.setattr("rum.host.vm.libvirt_driver.ANSWER_TIMEOUT_S", 0.1)
     monkeypatch.setattr(driver, "_require", lambda _name: Stopped())
     for call in (driver.shut_down, driver.resume):
@@ -263,6 +266,22 @@ def test_qemu_needs_no_confinement_where_it_is_this_user_s(driver: LibvirtDriver
 )
 def test_which_uris_are_the_machine_s_libvirtd(uri: str, system: bool) -> None:
     assert is_system(uri) is system
+
+
+SLEEPING = f"""
+<node><domain type="test" xmlns:test="http://libvirt.org/schemas/domain/test/1.0">
+<name>x</name><metadata><r:vm xmlns:r="{NAMESPACE}"/></metadata><memory>1024</memory><os><type>hvm</type></os>
+<test:runstate>7</test:runstate></domain></node>
+"""
+
+
+def test_a_guest_that_sleeps_is_woken(tmp_path: Path) -> None:
+    (tmp_path / "node.xml").write_text(SLEEPING)
+    with LibvirtDriver(f"test://{tmp_path}/node.xml") as driver:
+        assert driver.state("x") == "paused"
+        # Which the test driver cannot.
+        with pytest.raises(HostError, match="virDomainPMWakeup"):
+            driver.resume("x")
 
 
 @pytest.mark.parametrize("uri", ["qemu:///se\udcffssion", "qemu:///session\nx"])
