@@ -45,6 +45,8 @@ STUBS = {
     "modprobe": "",
 }
 
+KNOWS_VIRTIOFS = 'case "$*" in *virtiofs*/proc/filesystems) ;; *) exec /usr/bin/grep "$@" ;; esac'
+
 
 @dataclass(frozen=True)
 class Root:
@@ -221,7 +223,7 @@ def start_of(config: Config) -> LastStart:
 def guest(tmp_path: Path, root: Root, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalGuest]:
     """A guest that was told what its rum.toml says; the kernel under the tests has virtiofs or is said to."""
     monkeypatch.setattr(guest_settings, "ENVIRONMENT", root.environment)
-    root.stub("grep", 'case "$*" in *virtiofs*/proc/filesystems) ;; *) exec /usr/bin/grep "$@" ;; esac')
+    root.stub("grep", KNOWS_VIRTIOFS)
     with local_guest(tmp_path, '[user]\ngroups = ["sudo"]\n') as made:
         yield made
 
@@ -318,7 +320,7 @@ def test_what_a_mount_needs_below_the_home_is_the_account_s(root: Root) -> None:
     root.stub("getent", f'[ ! -d "{home}" ] || echo "rum:x:1000:1000::{home}:/bin/sh"')
     root.stub("sleep", f'mkdir "{home}"')
     root.stub("chown", "")
-    root.stub("grep", "")  # This host's kernel may have no virtiofs.
+    root.stub("grep", KNOWS_VIRTIOFS)
     done = root.step("mount", "one", f"{home}/deep/er", "rw", "rum")
     assert (done.returncode, done.stderr) == (0, "")
     assert Path(f"{home}/deep/er").is_dir()
