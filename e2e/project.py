@@ -214,6 +214,10 @@ class Project:
         head = f'[image]\nbase = {json.dumps(self.image)}\n\n[resources]\nmemory_mb = 768\ncpus = 1\ndisk = "4G"\n\n'
         (self.directory / "rum.toml").write_text(patient(head + text, self.boot_timeout_s))
 
+    def with_boot_timeout(self, seconds: int) -> str:
+        """A table of rum.toml for so many seconds under KVM, longer on a host that rum's default is too short for."""
+        return f"[advanced]\nboot_timeout_s = {seconds * (self.patience if self.boot_timeout_s else 1)}\n"
+
     def command(self, *arguments: str) -> list[str]:
         """The command line for these arguments."""
         return [*self.program, "-c", str(self.directory / "rum.toml"), *arguments]

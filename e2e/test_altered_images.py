@@ -41,7 +41,7 @@ def test_says_why_the_agent_does_not_answer(
     make_project: MakeProject, measured: Measured, altered_image: str, said: str
 ) -> None:
     project = make_project("altered", base=altered_image)
-    project.configure("[advanced]\nboot_timeout_s = 30\n")
+    project.configure(project.with_boot_timeout(30))
     outcome = project.rum("up")
     sentence = next((line for line in outcome.stderr.splitlines() if line.startswith("rum: ")), outcome.stderr)
     measured(f"{outcome.seconds:.0f} s, exit {outcome.exit}: {sentence}")

@@ -13,7 +13,7 @@ from e2e.conftest import MakeProject, build_image
 )
 def test_says_what_the_image_lacks(make_project: MakeProject, recipe: str, missing: str) -> None:
     project = make_project(recipe, base=build_image(recipe))
-    project.configure("[advanced]\nboot_timeout_s = 24\n")
+    project.configure(project.with_boot_timeout(24))
     outcome = project.rum("up")
     assert outcome.exit == 4, outcome.stderr
     assert missing in outcome.stderr
