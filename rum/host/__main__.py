@@ -87,6 +87,10 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
         elif mode == "w" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+            if not os.get_blocking(stream.fileno()):
+                from rum.host.patient_stream import patient
+
+                setattr(sys, name, patient(stream))
 
 
 def replace_by_nothing(number: int) -> None:

@@ -27,7 +27,8 @@ from rum.protocol.limits import PEER_LOST_S, SEND_MAX, STDIN_UNASKED
 EXIT_TIMED_OUT = 124
 
 STDIN = 0
-DESCRIPTORS = {"stdout": 1, "stderr": 2}
+STDOUT = 1
+DESCRIPTORS = {"stdout": STDOUT, "stderr": 2}
 NAMES = {"stdout": "standard output", "stderr": "standard error"}
 
 LOOK_AGAIN_MS = 1000
@@ -95,6 +96,7 @@ class ExecSession:
     """Moves bytes between this process and the command until its result is in.
 
     Without an `output` they go to our own standard output and error. `signals` are the command's, or the terminal's.
+    `reader`: a descriptor that ends it with BrokenPipeError once nobody reads it, also while there is nothing to write.
     """
 
     def __init__(
@@ -105,8 +107,10 @@ class ExecSession:
         stdin: int,
         signals: NotedSignals | None = None,
         emit: Emit = lambda _event: None,
+        reader: int | None = None,
     ) -> None:
         self._connection = connection
+        self._reader = reader
         self._output = output or self._write
         self._terminal = terminal
         self._stdin: int | None = stdin
@@ -229,7 +233,11 @@ class ExecSession:
             poller.register(self._connection.fileno(), wanted)
         if self._signals:
             poller.register(self._signals.fileno(), select.POLLIN)
+        if self._reader is not None and self._reader not in also:
+            poller.register(self._reader, 0)
         ready = dict(poller.poll(LOOK_AGAIN_MS))
+        if self._reader is not None and ready.get(self._reader, 0) & select.POLLERR:
+            raise BrokenPipeError
         if self._signals and ready.pop(self._signals.fileno(), 0):
             self._pass_on(self._signals.take())
         return ready
@@ -274,7 +282,7 @@ def execute(guest: Guest, emit: Emit, request: ExecRequest, *, tty: bool, raw: b
         terminal = stack.enter_context(Terminal(STDIN)) if tty else None
         signals = NotedSignals(OF_THE_TERMINAL if terminal else PASSED_ON, once=terminal is None)
         stack.enter_context(signals)
-        return ExecSession(connection, output, terminal, STDIN, signals, emit).run(request).status
+        return ExecSession(connection, output, terminal, STDIN, signals, emit, reader=STDOUT).run(request).status
 
 
 def emitting(emit: Emit) -> Output:

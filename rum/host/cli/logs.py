@@ -68,7 +68,7 @@ def show_runs(options: Options, emit: Emit, context: click.Context) -> Outcome:
         from rum.host.runs.follow import follow
 
         return follow(options.vm(), emit, script, require_reader)
-    return story.logs(options.vm(), emit, story.Wanted(run_id, script, failed), follow=following)
+    return story.logs(options.vm(), emit, story.Wanted(run_id, script, failed), follow=following, check=require_reader)
 
 
 def list_runs(options: Options) -> Outcome:

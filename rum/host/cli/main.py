@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
@@ -22,6 +23,9 @@ EXIT_RUM_FAILED = 125
 
 WITH_FOREIGN_OPTIONS = ("exec", "ssh")
 """Once they are known, so are rum's own options: `-o json` may be one of what they run."""
+
+LAST_WORDS_S = 2.0
+"""For a reader of our output that pauses: whoever wants our end does not wait for it."""
 
 ROUTINELY_ENDED = ("proxy", "forward-ports")
 """Helpers that nobody waits for a word of: ssh's connection gets the Ctrl+C that is meant for ssh, too."""
@@ -88,10 +92,23 @@ def end_by_signal(options: Options, arguments: Sequence[str], number: int) -> in
     if options.command in ROUTINELY_ENDED:
         return ending.exit
     try:
-        return end(options, ending)
+        with ending_all_the_same(ending.exit):
+            return end(options, ending)
     except OSError:
         abandon_streams()
         return ending.exit
+
+
+@contextlib.contextmanager
+def ending_all_the_same(status: int) -> Iterator[None]:
+    """End this process with the status where nobody reads the last words that the block says."""
+    previous = signal.signal(signal.SIGALRM, lambda *_: os._exit(status))
+    signal.setitimer(signal.ITIMER_REAL, LAST_WORDS_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def end_by_usage(options: Options, arguments: Sequence[str], exc: click.UsageError) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 
+from rum.host.patient_stream import when_there_is_room
 from rum.protocol.fields import Fields
 from rum.transfer.records import BrokenStreamError, TransferError
 
@@ -58,7 +60,7 @@ def write_stdout(data: bytes) -> None:
     view = memoryview(data)
     try:
         while view:
-            view = view[os.write(STDOUT, view) :]
+            view = view[when_there_is_room(STDOUT, functools.partial(os.write, STDOUT, view)) :]
     except BrokenPipeError:
         raise
     except OSError as exc:

@@ -27,12 +27,12 @@ from rum.protocol.summary import RunSummary
 def follow(guest: Guest, emit: Emit, script: str | None, check: Check) -> Outcome:
     """Show runs until the VM is shut down. Raises GuestError where a guest that runs is lost, HostError.
 
-    `check` is called every half a second while no run goes on.
+    `check` is called every half a second.
     """
     if not guest.is_running():
         shown = logs(guest, emit, Wanted(script=script))
         return Outcome(shown.text or how_it_is(guest))
-    with closing(RunReader(guest, emit, FirstInterrupt())) as reader:
+    with closing(RunReader(guest, emit, FirstInterrupt(), check=check)) as reader:
         follower = Follower(reader, only_script(emit, script), check)
         while True:
             try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import short_deadline
+from rum.host.deadlines import Check, no_check
 from rum.host.errors import ConfigError, GuestError, HostError
 from rum.host.events import Emit, Event, Notice, RunEvent
 from rum.host.interrupts import FirstInterrupt
@@ -35,9 +36,12 @@ class Wanted:
         return finder.failed() if self.failed else finder.latest()
 
 
-def logs(guest: Guest, emit: Emit, wanted: Wanted, *, follow: bool = False) -> Outcome:
-    """Show a run, with `follow` to its end. Raises ConfigError for an unknown run or script, GuestError, HostError."""
-    reader = RunReader(guest, emit, FirstInterrupt(), short_deadline)
+def logs(guest: Guest, emit: Emit, wanted: Wanted, *, follow: bool = False, check: Check = no_check) -> Outcome:
+    """Show a run, with `follow` to its end. Raises ConfigError for an unknown run or script, GuestError, HostError.
+
+    `check` is called every half a second.
+    """
+    reader = RunReader(guest, emit, FirstInterrupt(), short_deadline, check)
     with closing(reader), Spool(reader.copies) as spool:
         found = find_anywhere(reader, spool, wanted.find)
         if found is None:

@@ -19,7 +19,7 @@ from rum.host.channel.reach import (
     wait_for_agent,
 )
 from rum.host.channel.wire import script_to_json
-from rum.host.deadlines import Deadline
+from rum.host.deadlines import Check, Deadline, no_check
 from rum.host.errors import GuestError
 from rum.host.events import Emit, Notice
 from rum.host.interrupts import FirstInterrupt
@@ -49,7 +49,10 @@ CANCEL_PATIENCE_S = 10.0
 
 
 class RunReader:
-    """Starts runs and attaches to them. `interrupt` is looked at while a run is read: it cancels that run, once."""
+    """Starts runs and attaches to them. `interrupt` is looked at while a run is read: it cancels that run, once.
+
+    `check` is called meanwhile as well; what it raises ends the reading.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,9 @@ class RunReader:
         emit: Emit,
         interrupt: FirstInterrupt,
         patience: Callable[[Guest], Deadline] = boot_deadline,
+        check: Check = no_check,
     ) -> None:
+        self._check = check
         self._patience = patience
         self.guest = guest
         self.emit = emit
@@ -157,7 +162,7 @@ class RunReader:
         return True
 
     def _take_all(self, view: RunView, connection: AgentConnection, deadline: Deadline | None) -> None:
-        for received in connection.events(lambda: self._maybe_cancel(view), deadline):
+        for received in connection.events(lambda: self._look_around(view), deadline):
             view.take(received)
             if is_result(received):
                 connection.acknowledge()
@@ -174,6 +179,10 @@ class RunReader:
                 code="not-running",
             ) from cause
         self.emit(Notice(f"{cause}{during}; connecting again", warning=True))
+
+    def _look_around(self, view: RunView) -> None:
+        self._check()
+        self._maybe_cancel(view)
 
     def _maybe_cancel(self, view: RunView) -> None:
         if not self.interrupt.requested or self._cancelled:
