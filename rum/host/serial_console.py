@@ -32,6 +32,9 @@ CHUNK = 64 * 1024
 WAITING_MAX = 256 * 1024
 """Bytes that wait for whoever reads us; the console's log has all of them."""
 
+TYPED_MAX = 4096
+"""Keys that wait for the guest: what a line of a terminal holds (termios(3))."""
+
 SERVED_S = 5.0
 LOOK_AGAIN_S = 0.05
 
@@ -156,7 +159,7 @@ class Session:
 
     def run(self) -> bool:
         """Whether it was the VM that has ended. Raises BrokenPipeError where nobody reads us any more."""
-        while not (self._leaving and not self._typed):
+        while not self._leaving or (self._typed and not self._terminal):
             ready = self._poll()
             if STDIN in ready:
                 self._take_keys()
@@ -173,7 +176,8 @@ class Session:
         poller = select.poll()
         poller.register(self._console, select.POLLIN | (select.POLLOUT if self._typed else 0))
         poller.register(self._signals.fileno(), select.POLLIN)
-        if not (self._leaving or self._typed):
+        # A terminal's keys are always looked at: the one that leaves must not wait behind others.
+        if not self._leaving and (self._terminal or not self._typed):
             poller.register(STDIN, select.POLLIN)
         if self._shown:
             poller.register(STDOUT, select.POLLOUT)
@@ -193,6 +197,10 @@ class Session:
             keys, self._leaving = keys[: keys.index(LEAVE)], True
         self._leaving = self._leaving or not keys
         self._typed += keys
+        if self._terminal:
+            self._move(select.POLLOUT)
+            # A guest that takes no keys for so long will not want these.
+            del self._typed[TYPED_MAX:]
 
     def _move(self, event: int) -> bool:
         """Whether the console is still there."""

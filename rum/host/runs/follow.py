@@ -17,7 +17,7 @@ from rum.host.outcome import Outcome, seconds
 from rum.host.runs.comeback import comes_back
 from rum.host.runs.guest_runs import changes
 from rum.host.runs.logs import Wanted, logs, only_script, replay
-from rum.host.runs.runreader import FRUITLESS_MAX, RunReader
+from rum.host.runs.runreader import FRUITLESS_MAX, ForgottenRunError, RunReader
 from rum.host.runs.runview import RunView
 from rum.host.runs.verdicts import title, verdict
 from rum.protocol import ErrorCode
@@ -53,8 +53,7 @@ class Follower:
         self._reader = reader
         self._emit = narrated(emit)
         self._check = check
-        self._first = True
-        self._last: str | None = None
+        self._known: set[str] | None = None
 
     def run(self) -> NoReturn:
         """For ever; may be called again. Raises GuestError at the guest's end."""
@@ -70,8 +69,8 @@ class Follower:
                 with closing(changes(self._reader, self._check)) as lists:
                     for runs in lists:
                         fruitless = 0
-                        first, self._first = self._first, False
-                        if new := runs[-1:] if first else self._after_last(runs):
+                        first = self._known is None
+                        if new := self._new(runs):
                             return new
                         if first:
                             self._emit(Notice(f"VM {self._reader.guest.name} has no run yet; waiting for one"))
@@ -81,12 +80,13 @@ class Follower:
                 if fruitless > FRUITLESS_MAX:
                     raise
 
-    def _after_last(self, runs: Sequence[RunSummary]) -> Sequence[RunSummary]:
-        ids = [run.run_id for run in runs]
-        return runs[ids.index(self._last) + 1 :] if self._last in ids else runs
+    def _new(self, runs: Sequence[RunSummary]) -> Sequence[RunSummary]:
+        """Those that were not there at the last look; of the first one the latest."""
+        new = runs[-1:] if self._known is None else [run for run in runs if run.run_id not in self._known]
+        self._known = {run.run_id for run in runs} | (self._known or set())
+        return new
 
     def _show(self, run_id: str) -> None:
-        self._last = run_id
         if self._reader.copies.has(run_id):
             replay(self._reader.copies.frames(run_id), self._emit)
             return
@@ -96,6 +96,8 @@ class Follower:
             if exc.agent_code != ErrorCode.NOT_FOUND.value:
                 raise
             self._emit(Notice(f"the guest has nothing of run {run_id} any more", warning=True))
+        except ForgottenRunError as exc:
+            self._emit(Notice(str(exc), warning=True))
 
 
 def narrated(emit: Emit) -> Emit:

@@ -175,10 +175,12 @@ def read_messages(path: Path) -> Iterator[Message]:
 
 
 def message_of(frame: Frame) -> Message | None:
-    """The message in a MESSAGE frame, None for other frames and for what does not parse."""
+    """The message in a MESSAGE frame, None for other frames and for what makes no sense."""
     if frame.kind is not Kind.MESSAGE:
         return None
     try:
-        return parse_message(frame.payload)
-    except RemoteProtocolError:
+        message = parse_message(frame.payload)
+        check_message(message["type"], message)
+    except (RemoteProtocolError, BrokenProtocolError):
         return None
+    return message

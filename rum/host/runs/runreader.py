@@ -208,9 +208,13 @@ class GlanceReader(RunReader):
         return reach_agent(self.guest, self.emit)
 
 
-def forgotten(view: RunView) -> GuestError:
-    """The sentence for a run that the guest, which died in its first script, has not kept anything of."""
-    return GuestError(
+class ForgottenRunError(GuestError):
+    """The guest died in the run's first script, and has not kept anything of it."""
+
+
+def forgotten(view: RunView) -> ForgottenRunError:
+    """The sentence for such a run."""
+    return ForgottenRunError(
         f"the guest was reset{while_script(view.script)}, and has kept nothing of that run",
         hint="run the same command again: nothing of the run counts as done",
     )

@@ -6,6 +6,7 @@ The real one is in e2e/test_console.py.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -83,6 +84,14 @@ class TestTerminal:
                 assert client.recv(100) == b""
             assert user.finish() == 0
             assert user.shown.endswith(b"\x1b[0m\r\n")
+            assert user.attributes() == user.before
+
+    def test_it_can_be_left_while_the_guest_takes_no_keys(self, guest: LocalGuest, port: SerialPort) -> None:
+        with user_terminal(command(guest, "console")) as user, port.serve():
+            user.wait_for(HINT)
+            os.set_blocking(user.keys, False)
+            wait_until(lambda: user.has_typed(b"\x1d", after=1 << 20), "the keys to be taken")
+            assert user.finish() == 0
             assert user.attributes() == user.before
 
     def test_only_the_last_screenful_is_shown_first(self, guest: LocalGuest, port: SerialPort) -> None:

@@ -27,6 +27,7 @@ class UserTerminal:
         self.resize(rows, cols)
         self.before = self.attributes()
         self.shown = b""
+        self.typed = 0
         self.process = subprocess.Popen(
             **settings,
             stdin=self._screen,
@@ -51,6 +52,14 @@ class UserTerminal:
     def type(self, keys: bytes) -> None:
         """What the user types."""
         os.write(self.keys, keys)
+
+    def has_typed(self, key: bytes, after: int) -> bool:
+        """Whether that many other keys were taken, and then this one; to be called again, the terminal not blocking."""
+        with contextlib.suppress(BlockingIOError):
+            while self.typed < after:
+                self.typed += os.write(self.keys, b"a" * 1024)
+            return os.write(self.keys, key) == 1
+        return False
 
     @property
     def text(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ import pytest
 
 from e2e.json_lines import checked
 from rum.host.runs.records import RunCopies
+from rum.host.store import VmLock
 from tests.unit.host.cli.in_process import Cli, Ended, rum_here
 from tests.unit.host.cli.test_commands import command, without_times
-from tests.unit.host.local_guest import TIMEOUT_S, LocalGuest, local_guest, script_toml
+from tests.unit.host.local_guest import TIMEOUT_S, LocalGuest, Seen, local_guest, script_toml
 
 __all__ = ["rum_here"]
 
@@ -290,6 +292,30 @@ class TestFollow:
                 assert "one | a" not in second.up_to(": interrupted")
             with going_on(guest, "logs", "-f") as third:
                 assert third.up_to(": interrupted").count("one | a") == 1
+
+    @pytest.mark.parametrize("off", [False, True], ids=["reset", "started-anew"])
+    def test_a_run_that_a_reset_guest_has_lost_is_said_and_the_next_one_shown(
+        self, tmp_path: Path, rum_here: Cli, off: bool
+    ) -> None:
+        gate = tmp_path / "gate"
+        gate.touch()
+        with local_guest(tmp_path, gated(gate, run_on="boot")) as guest, going_on(guest, "logs", "-f") as logs:
+            rum_here(guest, "up")
+            logs.up_to(": passed")
+            gate.unlink()
+            with going_on(guest, "provision", "--boot"):
+                logs.up_to("one | a")
+            with VmLock(guest.paths.lock).hold(Seen()):
+                if off:
+                    (tmp_path / "off").touch()
+                guest.stop(kill=True)
+                shutil.rmtree(guest.root / "var/lib/rum/runs" / ids(guest)[-1])
+                guest.new_boot()
+                gate.touch()
+                guest.start()
+                (tmp_path / "off").unlink(missing_ok=True)
+            lines = logs.up_to(": passed")
+            assert [line.split()[1] for line in lines if "(trigger" in line] == ids(guest)[-1:]
 
     def test_nobody_reading_ends_it_also_while_nothing_is_printed(self, tmp_path: Path, rum_here: Cli) -> None:
         with local_guest(tmp_path, TEXT) as guest:
