@@ -49,6 +49,11 @@ class LargeMessage:
             position = advanced
         self._rest = data[position:]
 
+    @property
+    def size(self) -> int:
+        """Bytes of what was taken, about."""
+        return self._end + len(self._skeleton)
+
     def message(self) -> Message:
         """The message, once all of it has been taken. Raises RemoteProtocolError."""
         if self._string is not None or self._rest:

@@ -17,7 +17,7 @@ from rum.agent.run import Run
 from rum.agent.runs import RunFollower
 from rum.protocol.errors import ErrorCode, RequestError
 from rum.protocol.fields import get_bool, get_int, get_list, get_object, get_optional_str, get_str
-from rum.protocol.limits import LARGE_MESSAGE
+from rum.protocol.limits import EXEC_MAX, LARGE_MESSAGE
 from rum.protocol.messages import Message
 from rum.protocol.scripts import Mode, check_list, get_choice, script_from_wire
 
@@ -28,7 +28,7 @@ def serve_request(daemon: Daemon, connection: Connection, request: Message) -> N
         method = METHODS.get(get_str(request, "method"))
         if method is None:
             raise RequestError(ErrorCode.UNKNOWN_METHOD, f"this agent has no method {request['method'][:80]!r}")
-        if connection.large and method is not provision:
+        if connection.large and method not in (provision, execute):
             raise RequestError(ErrorCode.BAD_REQUEST, f"a {request['method']} request is at most {LARGE_MESSAGE} bytes")
         method(daemon, connection, get_object(request, "params"))
     except ValueError as exc:
@@ -114,6 +114,10 @@ def cancel(daemon: Daemon, connection: Connection, params: Message) -> None:
 
 def execute(daemon: Daemon, connection: Connection, params: Message) -> None:
     """Run a command for as long as the client is there."""
+    if large := connection.large:
+        if large.size > EXEC_MAX:
+            raise RequestError(ErrorCode.BAD_REQUEST, f"an exec request is at most {EXEC_MAX} bytes")
+        params = {name: large.expand(value) for name, value in params.items()}
     daemon.begin(connection, Exec(daemon.loop, daemon.settings, connection, ExecRequest.parse(params)))
 
 

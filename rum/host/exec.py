@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import math
 import os
 import select
@@ -16,13 +17,13 @@ from rum.host.channel.checked import BrokenProtocolError, check_message
 from rum.host.channel.client import AgentConnection, AgentError, LostError, is_result
 from rum.host.channel.guest import Guest
 from rum.host.channel.reach import explained_loss, reach_agent
-from rum.host.errors import EXIT_SIGNAL_BASE, HostError
+from rum.host.errors import EXIT_SIGNAL_BASE, ConfigError, HostError
 from rum.host.events import Emit, Notice
 from rum.host.interrupts import NotedSignals
 from rum.host.outlet import Outlet
 from rum.host.terminal import Terminal, is_ours
 from rum.protocol import OUTPUT_KINDS, ErrorCode, Kind, LogEvent, Message, Received, split_output
-from rum.protocol.limits import PEER_LOST_S, SEND_MAX, STDIN_UNASKED
+from rum.protocol.limits import EXEC_MAX, PEER_LOST_S, SEND_MAX, STDIN_UNASKED
 
 EXIT_TIMED_OUT = 124
 
@@ -57,7 +58,12 @@ class ExecRequest:
     timeout_s: float | None = None
 
     def params(self, terminal: Terminal | None, *, window: bool = False) -> Message:
-        """The parameters of the `exec` request; what is not set is left to the agent."""
+        """The parameters of the `exec` request; what is not set is left to the agent.
+
+        Raises ConfigError for what cannot be sent.
+        """
+        if self.timeout_s is not None and not 0 < self.timeout_s < math.inf:
+            raise ConfigError(f"the command's time limit, {self.timeout_s}, is no number of seconds")
         env = {name: as_sent(value) for name, value in self.env.items()}
         wanted: Message = {"argv": [as_sent(word) for word in self.argv], "stdin": True, "env": env}
         cwd = None if self.cwd is None else as_sent(self.cwd)
@@ -68,6 +74,11 @@ class ExecRequest:
         if terminal is not None:
             wanted["tty"] = terminal.size()
             wanted["env"] = {"TERM": os.environ.get("TERM", "dumb"), **env}
+        if (size := len(json.dumps(wanted))) > EXEC_MAX:
+            raise ConfigError(
+                f"the command has {size >> 20} MiB of arguments and environment, which is over {EXEC_MAX >> 20} MiB",
+                hint="give it so much as its input, or in a file: see `rum cp --help`",
+            )
         return wanted
 
 
@@ -88,8 +99,14 @@ class Ended:
 
 
 def as_sent(argument: str) -> str:
-    """An argument of this process as the protocol spells bytes, whatever the locale is that Python read them by."""
-    return os.fsencode(argument).decode("utf-8", "surrogateescape")
+    """An argument of this process as the protocol spells bytes, whatever the locale is that Python read them by.
+
+    Raises ConfigError.
+    """
+    try:
+        return os.fsencode(argument).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ConfigError(f"{argument[:40]!a} cannot be spelled in bytes, as arguments and variables are") from None
 
 
 class ExecSession:

@@ -27,7 +27,7 @@ def status(vm: KnownVm) -> Status:
     """
     seen = look(vm, PATIENCE_S * vm.timeout_factor())
     state, started = vm.load_state(), vm.last_start()
-    latest = last_run(vm, ask_agent=seen.agent is not None)
+    latest = last_run(vm, seen.agent)
     cut_off = is_cut_off(vm, seen)
     return {
         "type": "status",

@@ -33,6 +33,9 @@ COALESCE_S = 0.020
 LARGE_MESSAGE = 64 * 1024
 """A message over this is not held in the agent's memory, which has to stay small in a guest of 128 MiB."""
 
+EXEC_MAX = 4 * 1024 * 1024
+"""An `exec` request: Linux takes 2 MiB of arguments and environment (execve(2)), for which JSON may need more bytes."""
+
 LONG_STRING = 256
 """Of a large message, strings over this are set aside in a file: a thousand scripts then leave a quarter of a MiB."""
 

@@ -7,7 +7,7 @@ import resource
 
 
 def allow_many() -> None:
-    """One is open for each level of a tree, and a process begins with 1024."""
+    """A process begins with 1024, and may have many more: each level of a tree takes one, each forward two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # One above /proc/sys/fs/nr_open, as a container may have it.
     with contextlib.suppress(OSError, ValueError):

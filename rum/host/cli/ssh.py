@@ -75,8 +75,10 @@ def forward_ports(options: Options, ports_file: Path) -> int:
 
     from rum.host.ports.forwarder import Forwarder, detach, limited
     from rum.host.ports.forwards import HANDED, take_over
+    from rum.transfer.descriptors import allow_many
 
     detach(HANDED)
+    allow_many()
     vm = options.vm()
     try:
         with socket.socket(fileno=HANDED) as channel:

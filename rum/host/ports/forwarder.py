@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
 import os
 import queue
 import selectors
@@ -38,7 +39,10 @@ LOOK_EVERY_S = 3.0
 """How often it looks whether the VM is still there."""
 
 CONNECTIONS_MAX = 400
-"""At once: two descriptors each, of the 1024 that a process usually may have."""
+"""At once: two descriptors each, with those of the listeners less than a process may usually have."""
+
+ACCEPT_AGAIN_S = 0.1
+"""Once there are no more descriptors."""
 
 AUTO_MAX = 256
 """Ports that are forwarded because somebody listens: what a busy guest has, not what one can do to this host."""
@@ -132,8 +136,11 @@ class Forwarder:
     def _accept(self, listener: socket.socket, guest_port: int) -> None:
         try:
             client, _ = listener.accept()
-        except OSError:
-            # It went away before it was accepted.
+        except OSError as exc:
+            # Else it went away before it was accepted.
+            if exc.errno in (errno.EMFILE, errno.ENFILE):
+                # It waits to be accepted for as long, and would be told of at once again.
+                self._ending.wait(ACCEPT_AGAIN_S)
             return
         if not self._connections.acquire(blocking=False):
             reset(client)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -79,12 +79,18 @@ def list_runs(guest: Guest, emit: Emit) -> list[ListedRun]:
         return find_anywhere(reader, spool, RunFinder.listed)
 
 
-def last_run(guest: Guest, *, ask_agent: bool) -> Message | None:
-    """The latest run in short, for `status`. What is only looked at is not stored: `up` still shows it as new."""
+def last_run(guest: Guest, agent: Mapping[str, object] | None) -> Message | None:
+    """The latest run in short, for `status`; `agent`: what the agent says of itself, None where it is not to be asked.
+
+    What is only looked at is not stored: `up` still shows it as new.
+    """
     reader = GlanceReader(guest, ignore, FirstInterrupt())
     with closing(reader), Spool() as spool:
         try:
-            found = RunFinder(reader, spool, ask_agent=ask_agent).latest()
+            if agent and agent.get("run"):
+                # Its record may be large already.
+                return in_short(reader.latest().started, None)
+            found = RunFinder(reader, spool, ask_agent=agent is not None).latest()
         except (GuestError, HostError):
             # Neither an agent that is lost nor a disk that is full keeps `status` from telling the rest.
             return None

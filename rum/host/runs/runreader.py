@@ -31,11 +31,20 @@ from rum.protocol import ErrorCode, Message, ProvisionScript
 
 @dataclass(frozen=True)
 class LatestRun:
-    """The guest's latest run, and the boot that the guest is in."""
+    """The guest's latest run by its `run_started`, and the boot that the guest is in."""
 
-    run_id: str
-    boot_id: object
+    started: Message
     this_boot: object
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        return str(self.started["run_id"])
+
+    @property
+    def boot_id(self) -> object:
+        """The boot that it is of."""
+        return self.started.get("boot_id")
 
 
 SNAPSHOT_PATIENCE_S = 300.0
@@ -112,8 +121,7 @@ class RunReader:
             connection.send_request("attach", {"run_id": None, "offset": 0, "follow": False})
             for received in connection.events(deadline=Deadline(CALL_PATIENCE_S)):
                 check_message("run_started", received.message or {})
-                started = received.message or {}
-                return LatestRun(started["run_id"], started.get("boot_id"), connection.welcome.get("boot_id"))
+                return LatestRun(received.message or {}, connection.welcome.get("boot_id"))
         raise LostError("the connection to the agent ended before the result")
 
     def _read(self, view: RunView, connection: AgentConnection, method: str, params: Message) -> RunView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pwd
 import re
@@ -232,6 +233,33 @@ class TestInput:
         client.send(Kind.STDIN, b"second\n")
         client.finish()
         assert agent.status()["run"] is None
+
+
+class TestLongCommands:
+    def test_as_many_arguments_as_linux_takes(self, agent: Agent) -> None:
+        words = ["x" * 1000, "\udcff" * 100, ""] * 900
+        out, err, end = run(
+            agent,
+            "sh",
+            "-c",
+            'printf "%s\\n" "$@" | sha256sum; echo "$A" | wc -c',
+            "sh",
+            *words,
+            env={"A": "y" * 100_000},
+        )
+        expected = hashlib.sha256(b"".join(os.fsencode(word) + b"\n" for word in words)).hexdigest()
+        assert (out.split()[0], out.split()[-1], err, end["exit_code"]) == (expected.encode(), b"100001", b"", 0)
+
+    def test_one_that_is_too_long_for_linux_is_said(self, agent: Agent) -> None:
+        out, err, end = run(agent, "true", "x" * 200_000)
+        assert (out, b"Argument list too long" in err, end["exit_code"]) == (b"", True, 126)
+
+    def test_one_that_is_too_long_for_the_agent_is_refused(self, agent: Agent) -> None:
+        before = agent.memory_kib()
+        answer = begin(agent, "true", *["x" * 1_000_000] * 5).finish()
+        assert (answer.end["type"], answer.end["code"]) == ("error", "bad-request")
+        assert "an exec request is at most 4194304 bytes" in str(answer.end["message"])
+        assert agent.memory_kib() < before + 8 * 1024
 
 
 class TestSignals:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,22 @@ class TestGiven:
 
 
 class TestErrors:
+    @pytest.mark.parametrize(
+        ("argv", "settings", "said"),
+        [
+            (["echo", "\ud800"], {}, "cannot be spelled in bytes"),
+            (["echo", "x" * 17_000_000], {}, "over 4 MiB"),
+            (["true"], {"env": {"A": "\ud800"}}, "cannot be spelled in bytes"),
+            (["true"], {"timeout_s": float("nan")}, "is no number of seconds"),
+            (["true"], {"timeout_s": -1}, "is no number of seconds"),
+        ],
+    )
+    def test_what_cannot_be_sent_is_a_sentence(
+        self, guest: GuestVm, argv: list[str], settings: dict[str, Any], said: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=said):
+            guest.run(argv, **settings)
+
     def test_a_caller_that_is_interrupted_ends_the_command(self, guest: GuestVm) -> None:
         pids: list[int] = []
 

@@ -228,16 +228,28 @@ class TestList:
             rum_here(guest, "up")
             [whole] = guest.paths.runs.glob("*.rec")
             data = whole.read_bytes()
-            for number, damage in enumerate((b"", b"\0", data[:40], b"\xff" * 100, data.replace(b'"host"', b"[[[[]]"))):
+            wrong = [data.replace(b'"host"', b"[[[[]]"), data.replace(b'["one"]', b"1234567")]
+            for number, damage in enumerate((b"", b"\0", data[:40], b"\xff" * 100, *wrong)):
                 (guest.paths.runs / f"00000{number}-abcdef.rec").write_bytes(damage)
             guest.running = False
             done = rum_here(guest, "logs", "--list")
             assert (done.status, done.err) == (0, "")
-            assert (done.out.count("damaged copy"), done.out.count("passed")) == (5, 1)
-            for number in range(5):
+            assert (done.out.count("damaged copy"), done.out.count("passed")) == (6, 1)
+            for number in range(6):
                 ended = rum_here(guest, "logs", "--run", f"00000{number}-abcdef")
                 assert ended.status in (0, 4)
                 assert "bug" not in ended.err
+
+
+def test_status_does_not_read_what_a_run_has_printed_so_far(
+    tmp_path: Path, rum_here: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_guest(tmp_path, gated(tmp_path / "gate")) as guest, going_on(guest, "up") as up:
+        up.up_to("one | a")
+        # It would look for the run, and fetch all of it.
+        monkeypatch.setattr("rum.host.runs.logs.RunFinder", None)
+        [status] = events(rum_here(guest, "-o", "json", "status").lines)
+        assert (status["last_run"]["run_id"], status["last_run"]["running"]) == (ids(guest)[0], True)
 
 
 class TestFollow:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -427,9 +428,41 @@ def test_more_connections_than_it_may_have_are_refused(tmp_path: Path) -> None:
             with pytest.raises(ConnectionResetError):
                 sock.recv(1)
         assert seen.notices() == ["more than 400 connections at once: one was refused"]
-        process._selector.close()
-        for end in (process._bell, process._bell_rope):
-            end.close()
+        close(process)
+
+
+def close(process: Forwarder) -> None:
+    """What it has opened for itself."""
+    process._selector.close()
+    for end in (process._bell, process._bell_rope):
+        end.close()
+
+
+def test_without_descriptors_it_waits_for_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float | None] = []
+    with local_guest(tmp_path, started=False) as guest, bind_port("127.0.0.1", 0) as listener:
+        process = Forwarder(guest, Wanted((), None), [], Seen())
+        monkeypatch.setattr(process._ending, "wait", waits.append)
+        with dial(listener.getsockname()[1]) as sock:
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (sock.fileno() + 1, before[1]))
+            try:
+                process._accept(listener, 80)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        close(process)
+    assert waits == [forwarder.ACCEPT_AGAIN_S]
+
+
+def test_it_may_have_as_many_descriptors_as_this_host_allows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+        with forwarding(tmp_path, static(free_port(), 80)) as guest:
+            [pid] = process_of(guest.paths).find()
+            assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_lost_connection_stays_open_while_the_guests_driver_is_down(
