@@ -113,8 +113,8 @@ def test_nothing_is_mounted_where_the_guest_would_not_work_any_more(tmp_path: Pa
 
 @pytest.mark.parametrize("line", ['[[mounts]]\nsource = "link"\ntarget = "/srv"\n', 'base = "link"\n'])
 def test_what_leads_to_a_name_that_libvirt_cannot_have_is_said(tmp_path: Path, line: str) -> None:
-    os.mkdir(os.fsencode(tmp_path) + b"/caf\xe9")
-    os.symlink(b"caf\xe9", os.fsencode(tmp_path) + b"/link")
+    os.mkdir(os.fsencode(tmp_path) + b"/\xe9t\xe9")
+    os.symlink(b"\xe9t\xe9", os.fsencode(tmp_path) + b"/link")
     text = f"[image]\n{line}" if "base" in line else MINIMAL + line
     [problem] = problems(tmp_path, text)
     assert problem.endswith("leads to a path that is not UTF-8")
