@@ -52,6 +52,10 @@ target = "/srv/data/on-drive"
 source = "git"
 target = "/srv/repository"
 
+[[mounts]]
+source = "shared"
+target = "/home/rum/work/shared"
+
 [[provision.script]]
 name = "early"
 order = 50
@@ -127,6 +131,8 @@ class TestFirstBoot:
         project.guest("cloud-init status --wait || :")
         assert project.guest("id -un 1000; id -gn 1000").split() == ["rum", "rum"]
         assert project.guest("id -nG rum").split() == ["rum", "crew"]
+        owners = project.guest("stat -c %U:%G /home/rum /home/rum/work /home/rum/.profile /home/rum/work/shared")
+        assert owners.split() == ["rum:rum"] * 4, "the mount below it has waited for the home"
         keys = project.guest("cat /home/rum/.ssh/authorized_keys").splitlines()
         assert {key.split()[-1] for key in keys} == {f"rum-{project.state_dir.name}", "alice"}
 
