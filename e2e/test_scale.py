@@ -22,7 +22,7 @@ import pytest
 from e2e.bench import environment
 from e2e.bench.growth.curve import Curve, Point, Subject, keep, table
 from e2e.conftest import MakeProject, Measured
-from e2e.project import Project, poll, read_if_there
+from e2e.project import Project, patient, poll, read_if_there
 
 RUNS = 5
 """Of which the median is taken."""
@@ -61,7 +61,8 @@ def projects(request: pytest.FixtureRequest, home: Path, image: str, make_projec
         directory = home / str(number) / "scale"
         directory.mkdir(parents=True)
         made.append(make_project("scale", directory=directory, env=env))
-        (directory / "rum.toml").write_text(f"[image]\nbase = {json.dumps(image)}\n{MACHINE}")
+        text = f"[image]\nbase = {json.dumps(image)}\n{MACHINE}"
+        (directory / "rum.toml").write_text(patient(text, made[-1].boot_timeout_s))
     return made
 
 
