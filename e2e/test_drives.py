@@ -139,7 +139,7 @@ def test_a_drive_leaves_a_running_vm_and_the_rest_waits_for_its_next_start(
     assert f"the drive fat, which is not in rum.toml any more, is detached; {kept}" in shown
     assert "the drive raw, which is not in rum.toml any more, is detached" in shown
     remaining = project.guest("for serial in /sys/block/vd*/serial; do cat $serial; echo; done").split()
-    assert sorted(remaining) == ["rum-big", "rum-one", "rum-plain", "rum_seed", "rum-two"]
+    assert sorted(remaining) == ["rum-big", "rum-one", "rum-plain", "rum-two", "rum_seed"]
     assert project.guest("cat /etc/fstab") == "".join(
         line for line in fstab.splitlines(keepends=True) if " vfat " not in line or "/fat " not in line
     )

@@ -93,4 +93,4 @@ def test_a_large_request_attaches_to_the_same_one(agent: Agent) -> None:
 
 
 def test_other_methods_are_never_that_large(agent: Agent) -> None:
-    subset(agent.call("exec", argv=["true", "x" * 100_000]).end, type="error", code="bad-request")
+    subset(agent.call("read_file", path="x" * 100_000).end, type="error", code="bad-request")
