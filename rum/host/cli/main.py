@@ -76,7 +76,8 @@ def lead_to_an_end(arguments: list[str], options: Options, mask: Iterable[int]) 
             raise
         return end_by_bug(options, exc)
     except Exception as exc:  # noqa: BLE001 - the outermost place: the user gets a sentence, not a traceback
-        return end_by_bug(options, exc)
+        number = signal_behind(exc)
+        return end_by_bug(options, exc) if number is None else end_by_signal(options, arguments, number)
 
 
 def end(options: Options, ending: Ending) -> int:
@@ -109,6 +110,14 @@ def ending_all_the_same(status: int) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+
+def signal_behind(exc: BaseException) -> int | None:
+    """The signal that an exception stands for: before Python 3.12 __set_name__ makes a RuntimeError of what ends it."""
+    cause = exc.__cause__
+    if isinstance(cause, SignalExit):
+        return cause.number
+    return signal.SIGINT if isinstance(cause, KeyboardInterrupt) else None
 
 
 def end_by_usage(options: Options, arguments: Sequence[str], exc: click.UsageError) -> int:

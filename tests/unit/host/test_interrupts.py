@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from rum.host import interrupts
+from rum.host.__main__ import main
 from rum.host.interrupts import NotedSignals, SignalExit, deferred_signals, leaving_on_signals
 from rum.host.ports.forwards import process_of
 from tests.unit.host.cli.test_commands import command, json_lines, read_up_to, rum
@@ -128,11 +129,24 @@ def test_control_c_while_it_boots_is_taken_up_by_the_next_up(tmp_path: Path) -> 
         with user_terminal(command(guest, "up", "-v")) as user:
             user.wait_for(b"boot ")
             user.type(b"\x03")
-            assert user.finish() == 130
+            assert user.finish() == 130, user.text
             assert b"interrupted\r\nrum: the VM is left as it is; the same command goes on\r\n" in user.text
             assert user.attributes() == user.before
         guest.start()
         assert rum(guest, "up").returncode == 0
+
+
+@pytest.mark.parametrize(("cause", "status"), [(KeyboardInterrupt(), 130), (SignalExit(15), 143), (OSError(), 125)])
+def test_a_signal_in_a_class_that_is_being_made_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], cause: BaseException, status: int
+) -> None:
+    def interrupted() -> None:
+        # Python 3.11 says it like this, from within type.__new__.
+        raise RuntimeError("Error calling __set_name__ on 'x' instance") from cause
+
+    monkeypatch.setattr("rum.host.vm_list.list_vms", interrupted)
+    assert main(["list"]) == status
+    assert ("bug" in capfd.readouterr().err) is (status == 125)
 
 
 def test_control_c_twice_leaves_at_once(tmp_path: Path) -> None:
