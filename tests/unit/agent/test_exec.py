@@ -236,7 +236,10 @@ class TestInput:
 
 
 class TestLongCommands:
-    def test_as_many_arguments_as_linux_takes(self, agent: Agent) -> None:
+    """Each with an agent of its own, which keeps some of the memory."""
+
+    def test_as_many_arguments_as_linux_takes(self, guest: Agent) -> None:
+        agent = guest.start()
         words = ["x" * 1000, "\udcff" * 100, ""] * 900
         out, err, end = run(
             agent,
@@ -250,11 +253,13 @@ class TestLongCommands:
         expected = hashlib.sha256(b"".join(os.fsencode(word) + b"\n" for word in words)).hexdigest()
         assert (out.split()[0], out.split()[-1], err, end["exit_code"]) == (expected.encode(), b"100001", b"", 0)
 
-    def test_one_that_is_too_long_for_linux_is_said(self, agent: Agent) -> None:
+    def test_one_that_is_too_long_for_linux_is_said(self, guest: Agent) -> None:
+        agent = guest.start()
         out, err, end = run(agent, "true", "x" * 200_000)
         assert (out, b"Argument list too long" in err, end["exit_code"]) == (b"", True, 126)
 
-    def test_one_that_is_too_long_for_the_agent_is_refused(self, agent: Agent) -> None:
+    def test_one_that_is_too_long_for_the_agent_is_refused(self, guest: Agent) -> None:
+        agent = guest.start()
         before = agent.memory_kib()
         answer = begin(agent, "true", *["x" * 1_000_000] * 5).finish()
         assert (answer.end["type"], answer.end["code"]) == ("error", "bad-request")
